@@ -1,0 +1,49 @@
+"""Where wall time, fresh ids and chance come from: one injected value, never a module's own call."""
+
+from __future__ import annotations
+
+import random
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Ambient:
+    """What code may not invent for itself, so that a test can decide it.
+
+    Attributes:
+        wall: the wall clock, seconds since the epoch.
+        new_id: a fresh UUID v4 in its 36-character form.
+        chance: a float in [0, 1).
+    """
+
+    wall: Callable[[], float]
+    new_id: Callable[[], str]
+    chance: Callable[[], float]
+
+    def now(self) -> datetime:
+        """The wall clock as an aware UTC time."""
+        return datetime.fromtimestamp(self.wall(), UTC)
+
+
+def system() -> Ambient:
+    """The machine's own clock and randomness."""
+    return Ambient(wall=time.time, new_id=lambda: str(uuid.uuid4()), chance=random.random)
+
+
+def seeded(seed: int, wall: Callable[[], float]) -> Ambient:
+    """A repeatable ambient: the same seed gives the same ids and the same chances."""
+    source = random.Random(seed)  # noqa: S311 - repeatable on purpose, never used for secrets
+    return Ambient(
+        wall=wall,
+        new_id=lambda: str(uuid.UUID(int=source.getrandbits(128), version=4)),
+        chance=source.random,
+    )
+
+
+def iso_utc(moment: datetime) -> str:
+    """ISO 8601 in UTC with `Z` and milliseconds, as the contract writes time."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

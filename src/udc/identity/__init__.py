@@ -1,0 +1,1 @@
+"""Who calls, and how we prove who we are: verification, keys, tokens, the instance's own key."""

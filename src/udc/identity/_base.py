@@ -1,0 +1,67 @@
+"""The seams of identity: what checks a token and what gets one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from udc.identity.claims import Principal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Token:
+    """A bearer token and its life. Never shows its value in a repr.
+
+    Attributes:
+        value: the token itself.
+        issued_at, expires_at: seconds since the epoch by our own wall clock.
+    """
+
+    value: str = field(repr=False)
+    issued_at: float
+    expires_at: float
+
+
+class Verifier(Protocol):
+    """Checks bearer tokens."""
+
+    async def verify(self, token: str) -> Principal:
+        """Who the bearer is. Does not suspend for a token it has seen.
+
+        Raises:
+            Unauthorized: missing, malformed, expired, foreign, or for somebody else.
+            KeysUnavailable: there are no keys to check it with, after waiting up to 2 s for them.
+        """
+        ...
+
+
+class TokenSource(Protocol):
+    """Gets tokens from where they are made: a Registry, a setting, an own signing key."""
+
+    async def fetch(self, audience: str | None) -> Token:
+        """A new token for the audience; `None` = one without `aud`, for peers that refuse it.
+
+        Raises:
+            TokenError: none to be had, and why.
+        """
+        ...
+
+
+class Tokens(Protocol):
+    """Holds one live token per audience (the token manager)."""
+
+    async def get(self, audience: str | None) -> Token:
+        """The token to use now; fetched once for any number of waiting callers.
+
+        Raises:
+            TokenError: none to be had.
+        """
+        ...
+
+    async def renew(self, audience: str | None, rejected: Token) -> Token:
+        """A token other than `rejected`, which a peer has just refused with 401.
+
+        Raises:
+            TokenError: none to be had.
+        """
+        ...

@@ -1,0 +1,205 @@
+"""What can be observed: frozen events, and hooks that take them.
+
+Core code emits; statistics, rings, logging, metrics and traces consume. A hook may neither wait nor veto:
+what must do so is middleware.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from udc._types import DropletId
+from udc.lifecycle import Phase
+
+_log = logging.getLogger("udc.instrument")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that happened in a droplet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhaseChanged(Event):
+    """The droplet went from one phase to another."""
+
+    before: Phase
+    after: Phase
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestAnswered(Event):
+    """An HTTP request has its answer; `route` is the path template, or "" for an unknown path."""
+
+    method: str
+    route: str
+    status: int
+    seconds: float
+    trace_id: str
+    error_code: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageHandled(Event):
+    """A message, task or chat ran through its handler; `error_code` tells how it failed, if it did."""
+
+    message_type: str
+    action: str
+    source: DropletId | None
+    seconds: float
+    trace_id: str
+    error_code: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandlerFailed(Event):
+    """A handler raised something that is not an answer; the log has the traceback."""
+
+    message_type: str
+    action: str
+    trace_id: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DuplicateSuppressed(Event):
+    """A message that had been done before got its old receipt again."""
+
+    source: DropletId | None
+    message_id: str
+    trace_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiptEvicted(Event):
+    """De-duplication forgot a receipt before its window was over, for want of room."""
+
+    age_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendAttempted(Event):
+    """One attempt to deliver a message; `error` is the failure's class name, `None` for success."""
+
+    peer: str
+    message_type: str
+    action: str | None
+    attempt: int
+    seconds: float
+    trace_id: str
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendFinished(Event):
+    """A call to a peer ended, after all its attempts."""
+
+    peer: str
+    message_type: str
+    action: str | None
+    attempts: int
+    seconds: float
+    trace_id: str
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenRenewed(Event):
+    """A new token was fetched for an audience."""
+
+    audience: str | None
+    expires_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenFailed(Event):
+    """No new token could be had; the old one is used as long as it lives."""
+
+    audience: str | None
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeysFetched(Event):
+    """The verification keys were fetched anew."""
+
+    kids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeysFailed(Event):
+    """The verification keys could not be fetched; the last good ones stay in use."""
+
+    error: str
+    have_keys: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuthenticationFailed(Event):
+    """A guarded path was called without a valid token."""
+
+    client: str | None
+    route: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceCrashed(Event):
+    """A background service raised; it starts again after `restart_in_seconds`."""
+
+    service: str
+    error: str
+    restart_in_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceRecovered(Event):
+    """A background service that had crashed is up again."""
+
+    service: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskMoved(Event):
+    """A task given to this droplet changed its state."""
+
+    task_id: str
+    state: str
+    attempt: int
+    trace_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigReloaded(Event):
+    """Configuration values changed while the droplet ran."""
+
+    changed: tuple[str, ...]
+
+
+class Hook(Protocol):
+    """Takes events. Called in line: must be quick and must not block."""
+
+    def __call__(self, event: Event, /) -> None:
+        """Take note of one event."""
+        ...
+
+
+class Instrument:
+    """Hands each event to every hook. A hook that raises is logged and does no harm."""
+
+    __slots__ = ("_hooks",)
+
+    def __init__(self, hooks: Iterable[Hook] = ()) -> None:
+        self._hooks = tuple(hooks)
+
+    def emit(self, event: Event) -> None:
+        """Tell every hook."""
+        for hook in self._hooks:
+            try:
+                hook(event)
+            except Exception:  # noqa: BLE001 - a border: an observer must not break what it observes
+                _log.exception("a hook raised", extra={"hook": repr(hook), "event": type(event).__name__})

@@ -1,0 +1,1 @@
+"""Background services and the supervisor that keeps them running."""

@@ -1,0 +1,122 @@
+"""The seam through which HTTP comes in: requests, responses, and tables of endpoints."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeAlias, TypeVar
+from urllib.parse import parse_qsl
+
+from udc._types import Access
+from udc.identity.claims import Principal
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True, kw_only=True)
+class HttpRequest:
+    """One HTTP request, its body already in memory and within the limit.
+
+    Attributes:
+        method: upper case.
+        path: decoded, without the droplet's prefix, starting with `/`.
+        query_string: as sent, without `?`.
+        headers: names in lower case; of repeated ones the values joined with `, `.
+        client: the caller's network address, when the server knows it.
+        disconnected: returns when the caller has gone away; for long answers.
+        params: values of the path template's names.
+        principal: who calls; `None` on public endpoints.
+        trace_id: of this request; in every log line and error.
+    """
+
+    method: str
+    path: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    query_string: str = ""
+    body: bytes = b""
+    client: str | None = None
+    scheme: str = "http"
+    disconnected: Callable[[], Awaitable[None]] | None = None
+    params: dict[str, str] = field(default_factory=dict)
+    principal: Principal | None = None
+    trace_id: str = ""
+
+    @property
+    def query(self) -> dict[str, list[str]]:
+        """The query parameters, each with all its values in order."""
+        values: dict[str, list[str]] = {}
+        for name, value in parse_qsl(self.query_string, keep_blank_values=True):
+            values.setdefault(name, []).append(value)
+        return values
+
+    @property
+    def caller(self) -> Principal:
+        """The verified caller.
+
+        Raises:
+            LookupError: the endpoint is public, so nobody was asked who they are.
+        """
+        if self.principal is None:
+            raise LookupError(f"{self.method} {self.path} is public: its caller is unknown")
+        return self.principal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpResponse:
+    """One HTTP response.
+
+    Attributes:
+        body: all of it, or an async iterator of its parts (server-sent events, long poll); the adapter
+            closes the iterator when the caller goes away.
+        headers: further headers; `content-type` comes from `media_type`.
+    """
+
+    status: int = 200
+    body: bytes | AsyncIterator[bytes] = b""
+    media_type: str | None = "application/json"
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+EndpointHandler: TypeAlias = Callable[..., Awaitable[Any]]
+"""Takes the `HttpRequest`; returns an `HttpResponse`, or anything that can be made JSON (status 200)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """One row of an endpoint table.
+
+    Attributes:
+        method: upper case.
+        path: a template, for example `/droplets/{id}`; a name takes one segment.
+        access: what the caller's token must allow, or `public`.
+        handler: called with the `HttpRequest`.
+        scope: a scope that will do in place of `access`.
+        summary: one line for OpenAPI.
+        request_model, response_model: types of the JSON bodies, for OpenAPI.
+    """
+
+    method: str
+    path: str
+    access: Access
+    handler: EndpointHandler
+    scope: str | None = None
+    summary: str = ""
+    request_model: Any = None  # Any: whatever pydantic takes as a type
+    response_model: Any = None  # Any: likewise
+
+
+class Surface(Protocol):
+    """What an adapter hands requests to."""
+
+    @property
+    def max_body_bytes(self) -> int:
+        """The largest body an adapter may read; a larger one goes to `refuse_body`."""
+        ...
+
+    async def handle(self, request: HttpRequest) -> HttpResponse:
+        """Answer the request. Never raises but for cancellation."""
+        ...
+
+    def refuse_body(self, request: HttpRequest) -> HttpResponse:
+        """The answer to a request whose body is over the limit (413)."""
+        ...

@@ -1,0 +1,1 @@
+"""How messages leave the process: one `Transport` per kind of address."""
