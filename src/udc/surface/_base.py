@@ -92,6 +92,7 @@ class Endpoint:
         handler: called with the `HttpRequest`.
         scope: a scope that will do in place of `access`.
         summary: one line for OpenAPI.
+        always: answered in every phase; the others take no new work before `ready` and while stopping.
         request_model, response_model: types of the JSON bodies, for OpenAPI.
     """
 
@@ -101,6 +102,7 @@ class Endpoint:
     handler: EndpointHandler
     scope: str | None = None
     summary: str = ""
+    always: bool = False
     request_model: Any = None  # Any: whatever pydantic takes as a type
     response_model: Any = None  # Any: likewise
 

@@ -1,0 +1,188 @@
+"""A droplet's life: start, serve, drain, stop. Owns the phases and the one task group of a running droplet."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import anyio
+from anyio.abc import TaskGroup, TaskStatus
+
+from udc._ids import Ambient
+from udc.errors import LifecycleError
+from udc.instrument import Instrument, PhaseChanged
+from udc.lifecycle import SERVING, Lifecycle, Phase
+from udc.rings import current_droplet
+from udc.services import Service
+from udc.services.supervisor import Supervisor
+
+_log = logging.getLogger("udc.runtime")
+
+Hook: TypeAlias = Callable[[], Awaitable[object]]
+"""A start or stop hook bound to its droplet and context."""
+
+Opener: TypeAlias = Callable[[], AbstractAsyncContextManager[object]]
+"""Opens something that is closed when the droplet stops."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a runtime starts and stops, in the order of its start.
+
+    Attributes:
+        resources: clients and transports; closed last.
+        lifespan: the droplet's own `lifespan`.
+        on_start, on_stop: its hooks; the stop hooks run in reverse, and only when all start hooks succeeded.
+        services: run beside the requests until the end.
+        drain: waits until no work is in flight; cancelled at the end of the grace.
+        cut: gives up the work that the grace was too short for, and returns when that is done.
+        grace_seconds: asked at the stop, so that a reload takes effect.
+    """
+
+    lifespan: Opener
+    drain: Hook
+    cut: Hook
+    grace_seconds: Callable[[], float]
+    resources: Sequence[Opener] = ()
+    on_start: Sequence[Hook] = ()
+    on_stop: Sequence[Hook] = ()
+    services: Sequence[Service] = field(default_factory=tuple)
+
+
+class Runtime:
+    """Runs one droplet once, in one task (`serve`). Other tasks ask it to stop or lend it background work."""
+
+    def __init__(
+        self, plan: Plan, *, lifecycle: Lifecycle, instance_id: str, instrument: Instrument, ambient: Ambient
+    ) -> None:
+        self._plan = plan
+        self._lifecycle = lifecycle
+        self._instance_id = instance_id
+        self._instrument = instrument
+        self._supervisor = Supervisor(ambient=ambient, instrument=instrument, on_change=self._services_changed)
+        self._stop = anyio.Event()
+        self._at_once = anyio.Event()
+        self._tasks: TaskGroup | None = None
+
+    @property
+    def services_down(self) -> tuple[str, ...]:
+        """The background services that have crashed and are not back yet."""
+        return self._supervisor.down
+
+    def spawn(self, work: Callable[[], Awaitable[object]], *, name: str) -> None:
+        """Run `work` in the background, as long as the droplet runs. `work` must not raise.
+
+        Raises:
+            LifecycleError: the droplet is not running.
+        """
+        if self._tasks is None:
+            raise LifecycleError("background work needs a running droplet")
+        self._tasks.start_soon(work, name=name)
+
+    def request_stop(self, *, at_once: bool = False) -> None:
+        """Ask for the graceful end; `at_once` leaves the grace out. May be called any number of times."""
+        self._stop.set()
+        if at_once:
+            self._at_once.set()
+
+    async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Start, report `started()` when ready, run until asked to stop, drain, stop.
+
+        On cancel it stops too, without the grace for work in flight.
+
+        Raises:
+            Exception: what a start hook raised; or an `ExceptionGroup` of what stop hooks raised.
+        """
+        current_droplet.set(self._instance_id)
+        errors: list[Exception] = []
+        self._advance(Phase.INITIALIZING)
+        # The scope is opened before anything of the droplet's, because scopes must close in reverse order;
+        # it becomes the shield under which everything is stopped.
+        with anyio.CancelScope() as life:
+            try:
+                async with AsyncExitStack() as stack:
+                    await self._start(stack, errors)
+                    await self._serve(life, task_status)
+            except Exception:
+                self._advance(Phase.FAILED)
+                raise
+        if life.cancelled_caught:
+            errors.append(TimeoutError("the stop hooks took longer than the grace and were given up"))
+        self._advance(Phase.FAILED if errors else Phase.STOPPED)
+        if errors:
+            raise ExceptionGroup("the droplet stopped, but parts of its stopping failed", errors)
+
+    async def _start(self, stack: AsyncExitStack, errors: list[Exception]) -> None:
+        for opener in (*self._plan.resources, self._plan.lifespan):
+            await stack.enter_async_context(_closing_collected(opener(), errors))
+        for hook in self._plan.on_start:
+            await hook()
+        for hook in self._plan.on_stop:  # the stack runs them in reverse
+            stack.push_async_callback(_run_collected, hook, errors)
+        self._advance(Phase.STARTING)
+
+    async def _serve(self, life: anyio.CancelScope, task_status: TaskStatus[None]) -> None:
+        async with anyio.create_task_group() as self._tasks:
+            try:
+                for service in self._plan.services:
+                    await self._tasks.start(self._supervisor.run, service, name=service.name)
+                self._advance(Phase.DEGRADED if self._supervisor.down else Phase.READY)
+                task_status.started()
+                await self._stop.wait()
+            finally:
+                life.shield = True
+                with anyio.CancelScope(shield=True):
+                    await self._wind_down()
+                life.deadline = anyio.current_time() + self._plan.grace_seconds()
+                self._tasks.cancel_scope.cancel()
+        self._tasks = None
+
+    async def _wind_down(self) -> None:
+        """Drain within the grace, then give up what is left."""
+        self._advance(Phase.STOPPING)
+        grace = self._plan.grace_seconds() if self._stop.is_set() else 0.0
+        with anyio.move_on_after(grace):
+            async with anyio.create_task_group() as drains:
+                drains.start_soon(self._skip_grace, drains.cancel_scope)
+                await self._plan.drain()
+                drains.cancel_scope.cancel()
+        await self._plan.cut()
+
+    async def _skip_grace(self, scope: anyio.CancelScope) -> None:
+        await self._at_once.wait()
+        scope.cancel()
+
+    def _advance(self, to: Phase, reason: str = "") -> None:
+        before = self._lifecycle.phase
+        if self._lifecycle.advance(to):
+            self._instrument.emit(PhaseChanged(before=before, after=to, reason=reason))
+
+    def _services_changed(self) -> None:
+        if self._lifecycle.phase in SERVING:
+            down = self._supervisor.down
+            self._advance(Phase.DEGRADED if down else Phase.READY, f"down: {', '.join(down)}" if down else "")
+
+
+@asynccontextmanager
+async def _closing_collected(
+    opened: AbstractAsyncContextManager[object], errors: list[Exception]
+) -> AsyncIterator[None]:
+    """Open it; what its closing raises at an orderly end is collected, so that the rest still gets closed."""
+    await opened.__aenter__()
+    try:
+        yield
+    except BaseException as exc:
+        await opened.__aexit__(type(exc), exc, exc.__traceback__)
+        raise
+    await _run_collected(lambda: opened.__aexit__(None, None, None), errors)
+
+
+async def _run_collected(hook: Hook, errors: list[Exception]) -> None:
+    try:
+        await hook()
+    except Exception as error:  # noqa: BLE001 - the border of stop hooks: collected, none skips the others
+        _log.exception("a stop hook failed")
+        errors.append(error)

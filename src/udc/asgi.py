@@ -1,0 +1,207 @@
+"""Serves a droplet with any ASGI 3 server: `app = udc.asgi.app(MyDroplet())`.
+
+The server's lifespan starts and stops the droplet. Requests that come without a started droplet (a server
+run with its lifespan switched off, say) are answered 503 NOT_READY with the remedy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from contextlib import aclosing
+from http import HTTPStatus
+from typing import Any, Final, Protocol, TypeAlias
+
+import anyio
+from anyio.abc import TaskStatus
+
+from udc.surface._base import HttpRequest, HttpResponse, Surface
+
+Scope: TypeAlias = MutableMapping[str, Any]  # Any: ASGI's own
+Event: TypeAlias = MutableMapping[str, Any]  # Any: ASGI's own
+Receive: TypeAlias = Callable[[], Awaitable[Event]]
+Send: TypeAlias = Callable[[Event], Awaitable[None]]
+
+_NOT_STARTED: Final = (
+    b'{"status":"error","error":{"code":"NOT_READY","message":"the droplet has not been started","details":{},'
+    b'"retryable":true,"retry_after_seconds":1,'
+    b'"hint":"run the server with its lifespan on (uvicorn: --lifespan on)"}}'
+)
+_JOINED: Final = {"cookie": "; "}
+
+
+class Hosted(Protocol):
+    """A droplet made ready to be served once."""
+
+    @property
+    def surface(self) -> Surface:
+        """Where its requests go."""
+        ...
+
+    async def serve(self, *, task_status: TaskStatus[None]) -> None:
+        """Start, report `started()`, run until asked to stop, stop."""
+        ...
+
+    def request_stop(self) -> None:
+        """Ask for the graceful end."""
+        ...
+
+
+class Hostable(Protocol):
+    """What can be hosted: a droplet."""
+
+    def _host(self) -> Hosted: ...
+
+
+class App:
+    """The ASGI application of one droplet. Each lifespan is one life of the droplet."""
+
+    def __init__(self, droplet: Hostable) -> None:
+        self._droplet = droplet
+        self._hosted: Hosted | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one ASGI connection."""
+        if scope["type"] == "http":
+            await self._http(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        elif scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1000})
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        started = False
+        try:
+            self._hosted = self._droplet._host()  # noqa: SLF001 - the protocol's one method, kept out of users' way
+            async with anyio.create_task_group() as tasks:
+                await tasks.start(_serve, self._hosted)
+                started = True
+                await send({"type": "lifespan.startup.complete"})
+                await receive()
+                self._hosted.request_stop()
+        except Exception as error:
+            kind = "shutdown" if started else "startup"
+            await send({"type": f"lifespan.{kind}.failed", "message": _reason(error)})
+            raise
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._hosted is None:
+            await _send(
+                HttpResponse(status=503, body=_NOT_STARTED, headers=(("retry-after", "1"),)), scope, receive, send
+            )
+            return
+        surface = self._hosted.surface
+        request = _request(scope)
+        try:
+            body = await _body(receive, surface.max_body_bytes)
+        except _CallerLeft:
+            return  # half a request: nothing runs, and nobody would read the answer
+        if body is None:
+            response = surface.refuse_body(request)
+        else:
+            request.body = body
+            request.disconnected = lambda: _until_disconnect(receive)
+            response = await surface.handle(request)
+        await _send(response, scope, receive, send)
+
+
+def app(droplet: Hostable) -> App:
+    """The ASGI application that serves `droplet`."""
+    return App(droplet)
+
+
+async def _serve(hosted: Hosted, *, task_status: TaskStatus[None]) -> None:
+    await hosted.serve(task_status=task_status)
+
+
+def _reason(error: BaseException) -> str:
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return str(error) or type(error).__name__
+
+
+def _request(scope: Scope) -> HttpRequest:
+    path: str = scope["path"]
+    prefix: str = scope.get("root_path", "")
+    if prefix and path.startswith(prefix):
+        path = path[len(prefix) :] or "/"
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in scope["headers"]:
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        headers[name] = f"{headers[name]}{_JOINED.get(name, ', ')}{value}" if name in headers else value
+    client = scope.get("client")
+    return HttpRequest(
+        method=scope["method"],
+        path=path,
+        headers=headers,
+        query_string=scope.get("query_string", b"").decode("latin-1"),
+        client=client[0] if client else None,
+        scheme=scope.get("scheme", "http"),
+    )
+
+
+class _CallerLeft(Exception):
+    """The caller went away before the end of its request."""
+
+
+async def _body(receive: Receive, limit: int) -> bytes | None:
+    """The whole body; `None` when it is over the limit."""
+    parts: list[bytes] = []
+    size = 0
+    while (event := await receive())["type"] == "http.request":
+        part: bytes = event.get("body", b"")
+        size += len(part)
+        if size > limit:
+            return None
+        parts.append(part)
+        if not event.get("more_body", False):
+            return b"".join(parts) if len(parts) > 1 else part
+    raise _CallerLeft
+
+
+async def _send(response: HttpResponse, scope: Scope, receive: Receive, send: Send) -> None:
+    headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in response.headers]
+    if response.media_type is not None and response.status != HTTPStatus.NO_CONTENT:
+        headers.append((b"content-type", response.media_type.encode("latin-1")))
+    if isinstance(response.body, bytes):
+        headers.append((b"content-length", b"%d" % len(response.body)))
+        await send({"type": "http.response.start", "status": response.status, "headers": headers})
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else response.body})
+        return
+    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    await _stream(response.body, receive, send)
+
+
+async def _stream(body: AsyncIterator[bytes], receive: Receive, send: Send) -> None:
+    """Send the parts as they come, until the end or until the caller leaves; closes the iterator either way."""
+    async with anyio.create_task_group() as tasks:
+
+        async def watch() -> None:
+            await _until_disconnect(receive)
+            tasks.cancel_scope.cancel()
+
+        tasks.start_soon(watch)
+        async with aclosing(_closable(body)) as parts:
+            async for part in parts:
+                await send({"type": "http.response.body", "body": part, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+        tasks.cancel_scope.cancel()
+
+
+async def _closable(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The same parts from something that surely has `aclose`."""
+    try:
+        async for part in body:
+            yield part
+    finally:
+        close = getattr(body, "aclose", None)
+        if close is not None:
+            with anyio.CancelScope(shield=True):
+                await close()
+
+
+async def _until_disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,113 @@
+"""The last log lines and events of a droplet, in bounded rings, with secrets masked."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections import deque
+from collections.abc import Iterable
+from contextvars import ContextVar
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from udc._ids import Ambient, iso_utc
+from udc.instrument import Event, RequestAnswered, SendAttempted
+
+current_droplet: ContextVar[str | None] = ContextVar("udc_current_droplet", default=None)
+"""The instance whose code is running, so that droplets that share a process keep their log lines apart."""
+
+current_trace: ContextVar[str | None] = ContextVar("udc_current_trace", default=None)
+"""The trace that the running code works for."""
+
+_SECRETS: Final = (
+    (re.compile(r"eyJ[\w-]{8,}\.[\w-]+\.[\w-]*"), "***token***"),
+    (re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{6,}"), r"\1 ***"),
+    (
+        re.compile(
+            r"(?i)((?:secret|token|password|passwd|api[_-]?key|signing[_-]?key)[\"']?\s*[=:]\s*[\"']?)[^\s\"',;&]+"
+        ),
+        r"\1***",
+    ),
+    (
+        re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL),
+        "***key***",
+    ),
+)
+_SNAKE: Final = re.compile(r"(?<!^)(?=[A-Z])")
+_TOO_MANY: Final = (RequestAnswered, SendAttempted)
+"""Events that happen at every message: counted elsewhere, of no use in a ring of fifty."""
+
+
+def mask(text: str, secrets: Iterable[str] = ()) -> str:
+    """The text without anything that looks like a credential, and without the given secrets."""
+    for secret in secrets:
+        if secret:
+            text = text.replace(secret, "***")
+    for pattern, replacement in _SECRETS:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+class EventRing:
+    """Keeps the last events as rows of `GET /events`; a hook."""
+
+    def __init__(self, *, ambient: Ambient, size: int = 1000) -> None:
+        self._ambient = ambient
+        self._rows: deque[dict[str, Any]] = deque(maxlen=size)  # Any: details are JSON values
+        self.total = 0
+
+    def __call__(self, event: Event, /) -> None:
+        """Keep the event."""
+        if isinstance(event, _TOO_MANY):
+            return
+        self.total += 1
+        name = _SNAKE.sub("_", type(event).__name__).lower()
+        detail = {key: mask(value) if isinstance(value, str) else value for key, value in asdict(event).items()}
+        self._rows.append({"timestamp": iso_utc(self._ambient.now()), "event_type": name, "detail": detail})
+
+    def last(self, limit: int, event_type: str | None = None) -> list[dict[str, Any]]:  # Any: as above
+        """The newest rows, oldest of them first."""
+        rows = [row for row in self._rows if event_type is None or row["event_type"] == event_type]
+        return rows[-limit:] if limit > 0 else []
+
+
+class LogRing(logging.Handler):
+    """Keeps the last log lines of one droplet as rows of `GET /logs`.
+
+    Takes lines written while that droplet's code runs, and lines of nobody's.
+    """
+
+    def __init__(self, *, instance_id: str, secrets: Iterable[str] = (), size: int = 1000) -> None:
+        super().__init__()
+        self._instance_id = instance_id
+        self._secrets = tuple(secrets)
+        self._rows: deque[dict[str, Any]] = deque(maxlen=size)  # Any: JSON values
+        self.total = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the line."""
+        if current_droplet.get() not in (None, self._instance_id):
+            return
+        try:
+            text = record.getMessage()
+        except (TypeError, ValueError):  # the caller's arguments do not fit its format: logging's own way out
+            self.handleError(record)
+            return
+        self.total += 1
+        self._rows.append(
+            {
+                "timestamp": iso_utc(datetime.fromtimestamp(record.created, UTC)),
+                "level": record.levelname,
+                "logger": record.name,
+                "message": mask(text, self._secrets),
+                "trace_id": getattr(record, "trace_id", None) or current_trace.get(),
+            }
+        )
+
+    def last(self, limit: int, level: str | None = None) -> list[dict[str, Any]]:  # Any: as above
+        """The newest rows at or above the level, oldest of them first."""
+        floor = logging.getLevelNamesMapping().get((level or "").upper(), 0)
+        names = logging.getLevelNamesMapping()
+        rows = [row for row in self._rows if names.get(row["level"], logging.CRITICAL) >= floor]
+        return rows[-limit:] if limit > 0 else []

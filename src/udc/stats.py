@@ -1,0 +1,200 @@
+"""What a droplet really did: sliding windows, histograms, and what the process uses."""
+
+from __future__ import annotations
+
+import bisect
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+import anyio
+from anyio.abc import TaskStatus
+
+from udc.instrument import (
+    AuthenticationFailed,
+    DuplicateSuppressed,
+    Event,
+    MessageHandled,
+    ReceiptEvicted,
+    RequestAnswered,
+    SendFinished,
+    ServiceCrashed,
+)
+
+BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Upper bounds of the latency histograms, seconds."""
+
+_MAX_SERIES: Final = 1_000
+_OTHER: Final = "other"
+
+
+class Window:
+    """How much happened in the last `length_seconds`, in slots that fall out as they age."""
+
+    __slots__ = ("_clock", "_newest", "_slot_seconds", "_slots", "_total")
+
+    def __init__(self, *, length_seconds: float, slots: int, clock: Callable[[], float]) -> None:
+        self._slot_seconds = length_seconds / slots
+        self._clock = clock
+        self._slots: deque[float] = deque([0.0] * slots, maxlen=slots)
+        self._newest = int(clock() / self._slot_seconds)
+        self._total = 0.0
+
+    def _slide(self) -> None:
+        now = int(self._clock() / self._slot_seconds)
+        for _ in range(min(now - self._newest, len(self._slots))):
+            self._total -= self._slots[0]
+            self._slots.append(0.0)
+        self._newest = max(now, self._newest)
+
+    def add(self, amount: float = 1.0) -> None:
+        """Count something that happens now."""
+        self._slide()
+        self._slots[-1] += amount
+        self._total += amount
+
+    def total(self) -> float:
+        """How much there was within the window."""
+        self._slide()
+        return self._total
+
+
+class Histogram:
+    """Counts durations by upper bound."""
+
+    __slots__ = ("count", "counts", "total_seconds")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(BUCKETS) + 1)
+        self.count = 0
+        self.total_seconds = 0.0
+
+    def observe(self, seconds: float) -> None:
+        """Count one duration."""
+        self.counts[bisect.bisect_left(BUCKETS, seconds)] += 1
+        self.count += 1
+        self.total_seconds += seconds
+
+
+class Series:
+    """Counters by label values, bounded in number: what comes after the limit is counted as `other`."""
+
+    __slots__ = ("names", "values")
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+        self.values: dict[tuple[str, ...], float] = {}
+
+    def add(self, *labels: str, amount: float = 1.0) -> None:
+        """Count for these label values."""
+        if labels not in self.values and len(self.values) >= _MAX_SERIES:
+            labels = (_OTHER,) * len(labels)
+        self.values[labels] = self.values.get(labels, 0.0) + amount
+
+
+class Stats:
+    """Everything counted in one droplet; a hook, and the `ctx.metrics` of its handlers.
+
+    Args:
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, *, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self.started_at = clock()
+        self.requests_total = 0
+        self.requests = Window(length_seconds=60, slots=60, clock=clock)
+        self.request_seconds = Window(length_seconds=60, slots=60, clock=clock)
+        self.errors_minute = Window(length_seconds=60, slots=60, clock=clock)
+        self.errors_hour = Window(length_seconds=3600, slots=60, clock=clock)
+        self.by_route = Series("method", "route", "status")
+        self.latency: dict[str, Histogram] = {}
+        self.messages = Series("message_type", "action", "code")
+        self.sends = Series("peer", "outcome")
+        self.events = Series("event")
+        self.counters: dict[str, float] = {}
+        self.gauges: dict[str, float] = {}
+        self.cost_usd = 0.0
+        self.yield_usd = 0.0
+        self.cpu_percent = 0.0
+        self.memory_mb = 0
+
+    def uptime_seconds(self) -> int:
+        """Whole seconds since the start."""
+        return int(self._clock() - self.started_at)
+
+    def error_rate_percent(self) -> float:
+        """Failed answers of the last minute, in percent of all."""
+        answered = self.requests.total()
+        return round(100 * self.errors_minute.total() / answered, 3) if answered else 0.0
+
+    def average_response_ms(self) -> float:
+        """Mean time to answer over the last minute, milliseconds."""
+        answered = self.requests.total()
+        return round(1000 * self.request_seconds.total() / answered, 3) if answered else 0.0
+
+    def count(self, name: str, amount: float = 1.0) -> None:
+        """Add to a counter of the droplet's own; it is made on first use."""
+        self.counters[_metric_name(name)] = self.counters.get(_metric_name(name), 0.0) + amount
+
+    def gauge(self, name: str, value: float) -> None:
+        """Set a gauge of the droplet's own."""
+        self.gauges[_metric_name(name)] = float(value)
+
+    def book(self, *, cost_usd: float = 0.0, yield_usd: float = 0.0) -> None:
+        """Book what the work cost and earned, US dollars; `/health` shows the sums."""
+        self.cost_usd += cost_usd
+        self.yield_usd += yield_usd
+
+    def __call__(self, event: Event, /) -> None:
+        """Count the event."""
+        if isinstance(event, RequestAnswered):
+            self._answered(event)
+        elif isinstance(event, MessageHandled):
+            self.messages.add(event.message_type, event.action, event.error_code or "ok")
+        elif isinstance(event, SendFinished):
+            self.sends.add(event.peer, event.error or "ok")
+        elif isinstance(event, DuplicateSuppressed | ReceiptEvicted | AuthenticationFailed | ServiceCrashed):
+            self.events.add(type(event).__name__)
+
+    def _answered(self, event: RequestAnswered) -> None:
+        self.requests_total += 1
+        self.requests.add()
+        self.request_seconds.add(event.seconds)
+        if event.status >= 500:
+            self.errors_minute.add()
+            self.errors_hour.add()
+        self.by_route.add(event.method, event.route, str(event.status))
+        histogram = self.latency.get(event.route)
+        if histogram is None:
+            histogram = self.latency[event.route] = Histogram()
+        histogram.observe(event.seconds)
+
+
+class ProcessSampler:
+    """Measures the process's CPU and memory in the background, never inside a request. A service."""
+
+    name = "process-sampler"
+
+    def __init__(self, stats: Stats, *, every_seconds: float = 5.0) -> None:
+        self._stats = stats
+        self._every = every_seconds
+
+    async def run(self, *, task_status: TaskStatus[None]) -> None:
+        """Sample for ever; the first reading is there before it reports to be started."""
+        import psutil  # here, because it costs start-up time and only a running droplet needs it
+
+        process = psutil.Process()
+        process.cpu_percent(None)  # primes the counter: the first reading is always 0.0
+        self._stats.memory_mb = process.memory_info().rss // 2**20
+        task_status.started()
+        while True:
+            await anyio.sleep(self._every)
+            self._stats.cpu_percent = process.cpu_percent(None)
+            self._stats.memory_mb = process.memory_info().rss // 2**20
+
+
+def _metric_name(name: str) -> str:
+    if not name.replace("_", "").isalnum() or not name.isascii() or name[0].isdigit():
+        raise ValueError(f"metric name {name!r} must be letters, digits and '_', for example 'images_resized'")
+    return name

@@ -1,0 +1,191 @@
+"""The one place where a request becomes an answer, and where every error does."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from contextlib import contextmanager
+from typing import Any, Final, Protocol
+
+import anyio
+from pydantic_core import PydanticSerializationError, to_json
+
+from udc._ids import Ambient
+from udc.errors import ContractError, Draining, InternalError, NotReady, PayloadTooLarge, UdcError
+from udc.instrument import Instrument, RequestAnswered
+from udc.lifecycle import SERVING, Lifecycle, Phase
+from udc.rings import current_droplet, current_trace
+from udc.surface._base import Endpoint, HttpRequest, HttpResponse
+from udc.surface.guard import Guard
+from udc.surface.routes import Routes
+from udc.wire.faults import answer_for, encode_error
+
+_log = logging.getLogger("udc.surface")
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+class Limits(Protocol):
+    """What the surface must know of the configuration; read at every use, so that a reload takes effect."""
+
+    @property
+    def max_body_bytes(self) -> int:
+        """The largest request body."""
+        ...
+
+
+def check_accepts(lifecycle: Lifecycle) -> None:
+    """Refuse new work in phases that take none.
+
+    Raises:
+        NotReady: before the droplet is ready, or after it failed.
+        Draining: it is stopping, or has stopped.
+    """
+    phase = lifecycle.phase
+    if phase in SERVING:
+        return
+    if phase in (Phase.STOPPING, Phase.STOPPED):
+        raise Draining("this droplet is stopping and takes no new work", retry_after_seconds=1)
+    raise NotReady(f"this droplet is not ready yet (phase {phase})", retry_after_seconds=1)
+
+
+class Busy:
+    """How many requests are being worked on, so that a stop can wait for the last one."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._idle: anyio.Event | None = None
+
+    @contextmanager
+    def one(self) -> Any:  # Any: contextmanager's own typing
+        """Count one request while it runs."""
+        self.count += 1
+        try:
+            yield
+        finally:
+            self.count -= 1
+            if self.count == 0 and self._idle is not None:
+                self._idle.set()
+                self._idle = None
+
+    async def until_idle(self) -> None:
+        """Wait until none is being worked on."""
+        while self.count:
+            self._idle = self._idle or anyio.Event()
+            await self._idle.wait()
+
+
+class HttpSurface:
+    """Answers HTTP requests by endpoint tables (implements the `Surface` seam).
+
+    Args:
+        table: all endpoints, the contract's and the droplet's own.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        table: Iterable[Endpoint],
+        *,
+        guard: Guard,
+        lifecycle: Lifecycle,
+        limits: Callable[[], Limits],
+        busy: Busy,
+        instrument: Instrument,
+        ambient: Ambient,
+        clock: Callable[[], float],
+        instance_id: str,
+    ) -> None:
+        self.routes = Routes(table)
+        self._guard = guard
+        self._lifecycle = lifecycle
+        self._limits = limits
+        self._busy = busy
+        self._instrument = instrument
+        self._ambient = ambient
+        self._clock = clock
+        self._instance_id = instance_id
+
+    @property
+    def max_body_bytes(self) -> int:
+        """The largest body an adapter may read."""
+        return self._limits().max_body_bytes
+
+    async def handle(self, request: HttpRequest) -> HttpResponse:
+        """Answer the request. Never raises but for cancellation."""
+        begun = self._clock()
+        current_droplet.set(self._instance_id)
+        endpoint: Endpoint | None = None
+        code: str | None = None
+        try:
+            endpoint, params = self.routes.find(request.method, request.path)
+            request.params = params
+            response = await self._answer(endpoint, request)
+        except Exception as error:  # noqa: BLE001 - the border: every failure becomes a contract error here
+            fault = self._fault(error, request)
+            code, response = fault.code, self._refusal(fault, request)
+        self._note(request, endpoint, response, code, begun)
+        return response
+
+    def refuse_body(self, request: HttpRequest) -> HttpResponse:
+        """The answer to a request whose body is over the limit (413)."""
+        limit = self.max_body_bytes
+        fault = PayloadTooLarge(
+            f"the body is over {limit} bytes", details={"limit_bytes": limit}, hint="send less, or in parts"
+        )
+        response = self._refusal(fault, request)
+        self._note(request, None, response, fault.code, self._clock())
+        return response
+
+    async def _answer(self, endpoint: Endpoint, request: HttpRequest) -> HttpResponse:
+        if endpoint.access != "public":
+            request.principal = await self._guard.admit(endpoint, request)
+        if endpoint.always:
+            return _response(await endpoint.handler(request), endpoint)
+        check_accepts(self._lifecycle)
+        with self._busy.one():
+            return _response(await endpoint.handler(request), endpoint)
+
+    def _fault(self, error: Exception, request: HttpRequest) -> ContractError:
+        fault = answer_for(error)
+        if not isinstance(error, UdcError):
+            trace_id = request.trace_id or current_trace.get()
+            _log.error(
+                "request failed",
+                exc_info=error,
+                extra={"method": request.method, "path": request.path, "trace_id": trace_id},
+            )
+        elif fault is not error:
+            _log.warning(
+                "%s became %s", type(error).__name__, fault.code, exc_info=error, extra={"trace_id": request.trace_id}
+            )
+        return fault
+
+    def _refusal(self, fault: ContractError, request: HttpRequest) -> HttpResponse:
+        request.trace_id = request.trace_id or self._ambient.new_id()
+        status, headers, body = encode_error(fault, trace_id=request.trace_id, now=self._ambient.now())
+        return HttpResponse(status=status, headers=headers, body=body)
+
+    def _note(
+        self, request: HttpRequest, endpoint: Endpoint | None, response: HttpResponse, code: str | None, begun: float
+    ) -> None:
+        self._instrument.emit(
+            RequestAnswered(
+                method=request.method if request.method in _METHODS else "OTHER",
+                route=endpoint.path if endpoint else "",
+                status=response.status,
+                seconds=self._clock() - begun,
+                trace_id=request.trace_id,
+                error_code=code,
+            )
+        )
+
+
+def _response(answer: Any, endpoint: Endpoint) -> HttpResponse:  # Any: whatever a handler returns
+    """The handler's answer as a response."""
+    if isinstance(answer, HttpResponse):
+        return answer
+    try:
+        return HttpResponse(body=to_json(answer))
+    except PydanticSerializationError as exc:
+        _log.exception("an endpoint returned what JSON cannot hold", extra={"path": endpoint.path})
+        raise InternalError(f"the handler of {endpoint.method} {endpoint.path} returned what JSON cannot hold") from exc

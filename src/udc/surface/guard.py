@@ -1,0 +1,94 @@
+"""Who may pass: the bearer checked, the permission compared, failed attempts counted per address."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from typing import Final, NoReturn
+
+from udc.errors import Forbidden, RateLimited, Unauthorized
+from udc.identity._base import Verifier
+from udc.identity.claims import Principal
+from udc.instrument import AuthenticationFailed, Instrument
+from udc.surface._base import Endpoint, HttpRequest
+
+_MAX_ADDRESSES: Final = 10_000
+
+
+class FailureLimit:
+    """Counts failed authentications per address in a sliding window; bounded in addresses.
+
+    Args:
+        limit: how many failures an address may have in the window.
+        window_seconds: its length.
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, *, limit: int, window_seconds: float, clock: Callable[[], float]) -> None:
+        self._limit = limit
+        self._window = window_seconds
+        self._clock = clock
+        self._failures: OrderedDict[str, deque[float]] = OrderedDict()
+
+    def note(self, address: str) -> float | None:
+        """Count one failure; seconds to wait when the address is over its limit, else `None`."""
+        now = self._clock()
+        times = self._failures.setdefault(address, deque())
+        self._failures.move_to_end(address)
+        if len(self._failures) > _MAX_ADDRESSES:
+            self._failures.popitem(last=False)
+        while times and times[0] <= now - self._window:
+            times.popleft()
+        if len(times) >= self._limit:
+            return times[0] + self._window - now
+        times.append(now)
+        return None
+
+
+class Guard:
+    """Lets a request through to its endpoint, or raises what keeps it out (contract section 2)."""
+
+    def __init__(self, *, verifier: Verifier, failures: FailureLimit, instrument: Instrument) -> None:
+        self._verifier = verifier
+        self._failures = failures
+        self._instrument = instrument
+
+    async def admit(self, endpoint: Endpoint, request: HttpRequest) -> Principal:
+        """The verified caller, who may use the endpoint.
+
+        Raises:
+            Unauthorized: no token, or one that is not valid here.
+            RateLimited: the same, from an address that has failed too often.
+            Forbidden: the token does not allow it.
+            KeysUnavailable: there are no keys yet to check it with.
+        """
+        try:
+            principal = await self._verifier.verify(_bearer(request))
+        except Unauthorized as refusal:
+            self._refuse(refusal, endpoint, request)
+        if principal.may(endpoint.access) or (endpoint.scope is not None and endpoint.scope in principal.scopes):
+            return principal
+        wanted = endpoint.access if endpoint.scope is None else f"{endpoint.access} or scope {endpoint.scope}"
+        raise Forbidden(
+            f"{endpoint.method} {endpoint.path} needs {wanted}; the token has "
+            f"{', '.join(sorted(principal.permissions)) or 'no permissions'}",
+            details={"missing_permission": endpoint.access, "scope": endpoint.scope},
+        )
+
+    def _refuse(self, refusal: Unauthorized, endpoint: Endpoint, request: HttpRequest) -> NoReturn:
+        self._instrument.emit(AuthenticationFailed(client=request.client, route=endpoint.path, reason=refusal.message))
+        wait = self._failures.note(request.client or "unknown")
+        if wait is None:
+            raise refusal
+        raise RateLimited(
+            "too many failed authentications from this address",
+            retry_after_seconds=wait,
+            hint="get a valid token before trying again",
+        ) from refusal
+
+
+def _bearer(request: HttpRequest) -> str:
+    """The token of the Authorization header (RFC 6750 section 2.1); an empty one when there is none."""
+    header = request.headers.get("authorization", "")
+    scheme, _, token = header.partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""

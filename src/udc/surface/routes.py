@@ -1,0 +1,91 @@
+"""Which endpoint answers a method and a path."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from udc.errors import DefinitionError, MethodNotAllowed, NotFound
+from udc.surface._base import Endpoint
+
+_NO_PARAMS: Final[dict[str, str]] = {}
+_NAME: Final = re.compile(r"\{([a-z_][a-z0-9_]*)\}")
+
+
+class Routes:
+    """An endpoint table made ready for look-ups. Fixed paths win over templates.
+
+    Raises:
+        DefinitionError: two rows claim the same method and path, or a path cannot be a template.
+    """
+
+    def __init__(self, table: Iterable[Endpoint]) -> None:
+        self._fixed: dict[str, dict[str, Endpoint]] = {}
+        self._templates: dict[str, tuple[re.Pattern[str], dict[str, Endpoint]]] = {}
+        self.table: tuple[Endpoint, ...] = tuple(table)
+        for row in self.table:
+            self._add(row)
+
+    def _add(self, row: Endpoint) -> None:
+        pattern = _pattern(row)
+        if _NAME.search(row.path):
+            rows = self._templates.setdefault(_shape(row.path), (pattern, {}))[1]
+        else:
+            rows = self._fixed.setdefault(row.path, {})
+        if row.method in rows:
+            other = rows[row.method]
+            raise DefinitionError(
+                f"two endpoints claim {row.method} {row.path}: {_owner(other)} and {_owner(row)}; rename one of them"
+            )
+        rows[row.method] = row
+
+    def find(self, method: str, path: str) -> tuple[Endpoint, dict[str, str]]:
+        """The endpoint, and the values of its path's names.
+
+        Raises:
+            NotFound: no endpoint has this path.
+            MethodNotAllowed: the path exists, for other methods.
+        """
+        if method == "HEAD":  # answered like GET; the adapter leaves the body out (RFC 9110 section 9.3.2)
+            method = "GET"
+        fixed = self._fixed.get(path)
+        if fixed is not None and (row := fixed.get(method)) is not None:
+            return row, _NO_PARAMS
+        allowed = set(fixed or ())
+        for pattern, rows in self._templates.values():
+            if (match := pattern.fullmatch(path)) is None:
+                continue
+            if (row := rows.get(method)) is not None:
+                return row, match.groupdict()
+            allowed.update(rows)
+        if allowed:
+            raise _not_allowed(method, sorted(allowed))
+        raise NotFound("there is no such path here", hint="GET /openapi.json lists what there is")
+
+
+def _not_allowed(method: str, allowed: list[str]) -> MethodNotAllowed:
+    return MethodNotAllowed(f"this path takes {', '.join(allowed)}, not {method[:16]}", details={"allow": allowed})
+
+
+def _pattern(row: Endpoint) -> re.Pattern[str]:
+    if not row.path.startswith("/") or row.path != row.path.strip() or "?" in row.path:
+        raise DefinitionError(f"{_owner(row)}: the path {row.path!r} must start with '/' and hold no query")
+    parts = _NAME.split(row.path)  # literal, name, literal, name, … literal
+    literals, names = parts[0::2], parts[1::2]
+    if any("{" in text or "}" in text for text in literals) or len(set(names)) != len(names):
+        raise DefinitionError(
+            f"{_owner(row)}: the path {row.path!r} is no template; write names once each, as in '/droplets/{{id}}'"
+        )
+    source = re.escape(literals[0])
+    for name, literal in zip(names, literals[1:], strict=True):
+        source += f"(?P<{name}>[^/]+){re.escape(literal)}"
+    return re.compile(source)
+
+
+def _shape(path: str) -> str:
+    return _NAME.sub("{}", path)
+
+
+def _owner(row: Endpoint) -> str:
+    return getattr(row.handler, "__qualname__", repr(row.handler))
