@@ -12,13 +12,11 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from udc._ids import Ambient, iso_utc
+from udc.context import current_context
 from udc.instrument import Event, RequestAnswered, SendAttempted
 
 current_droplet: ContextVar[str | None] = ContextVar("udc_current_droplet", default=None)
 """The instance whose code is running, so that droplets that share a process keep their log lines apart."""
-
-current_trace: ContextVar[str | None] = ContextVar("udc_current_trace", default=None)
-"""The trace that the running code works for."""
 
 _SECRETS: Final = (
     (re.compile(r"eyJ[\w-]{8,}\.[\w-]+\.[\w-]*"), "***token***"),
@@ -101,7 +99,7 @@ class LogRing(logging.Handler):
                 "level": record.levelname,
                 "logger": record.name,
                 "message": mask(text, self._secrets),
-                "trace_id": getattr(record, "trace_id", None) or current_trace.get(),
+                "trace_id": getattr(record, "trace_id", None) or _trace_id(),
             }
         )
 
@@ -111,3 +109,14 @@ class LogRing(logging.Handler):
         names = logging.getLevelNamesMapping()
         rows = [row for row in self._rows if names.get(row["level"], logging.CRITICAL) >= floor]
         return rows[-limit:] if limit > 0 else []
+
+
+def _trace_id() -> str | None:
+    """The trace of the handler that writes the line, if one does."""
+    context = current_context.get()
+    if context is None:
+        return None
+    try:
+        return context.trace_id
+    except LookupError:  # a job or hook that has not called anybody yet
+        return None

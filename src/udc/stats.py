@@ -133,15 +133,15 @@ class Stats:
         answered = self.requests.total()
         return round(1000 * self.request_seconds.total() / answered, 3) if answered else 0.0
 
-    def count(self, name: str, amount: float = 1.0) -> None:
+    def count(self, name: str, n: int = 1) -> None:
         """Add to a counter of the droplet's own; it is made on first use."""
-        self.counters[_metric_name(name)] = self.counters.get(_metric_name(name), 0.0) + amount
+        self.counters[_metric_name(name)] = self.counters.get(_metric_name(name), 0.0) + n
 
     def gauge(self, name: str, value: float) -> None:
         """Set a gauge of the droplet's own."""
         self.gauges[_metric_name(name)] = float(value)
 
-    def book(self, *, cost_usd: float = 0.0, yield_usd: float = 0.0) -> None:
+    def book(self, cost_usd: float = 0.0, yield_usd: float = 0.0) -> None:
         """Book what the work cost and earned, US dollars; `/health` shows the sums."""
         self.cost_usd += cost_usd
         self.yield_usd += yield_usd

@@ -14,7 +14,7 @@ from udc._ids import Ambient
 from udc.errors import ContractError, Draining, InternalError, NotReady, PayloadTooLarge, UdcError
 from udc.instrument import Instrument, RequestAnswered
 from udc.lifecycle import SERVING, Lifecycle, Phase
-from udc.rings import current_droplet, current_trace
+from udc.rings import current_droplet
 from udc.surface._base import Endpoint, HttpRequest, HttpResponse
 from udc.surface.guard import Guard
 from udc.surface.routes import Routes
@@ -148,11 +148,10 @@ class HttpSurface:
     def _fault(self, error: Exception, request: HttpRequest) -> ContractError:
         fault = answer_for(error)
         if not isinstance(error, UdcError):
-            trace_id = request.trace_id or current_trace.get()
             _log.error(
                 "request failed",
                 exc_info=error,
-                extra={"method": request.method, "path": request.path, "trace_id": trace_id},
+                extra={"method": request.method, "path": request.path, "trace_id": request.trace_id},
             )
         elif fault is not error:
             _log.warning(

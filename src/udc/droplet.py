@@ -1,0 +1,139 @@
+"""`Droplet`: the class that users subclass."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from udc._types import DropletId
+from udc.context import Context
+from udc.dispatch.run import Middleware
+from udc.dispatch.table import HandlerTable, On, check_class
+from udc.errors import DefinitionError, LifecycleError
+from udc.identity._base import TokenSource, Verifier
+from udc.instrument import Hook
+from udc.surface._base import Endpoint
+
+if TYPE_CHECKING:
+    from udc._wiring import Hosted, Surroundings
+
+_ATTRIBUTES: Final = ("id", "name", "steward", "version", "capabilities", "needs", "wants", "endpoints")
+_OURS: Final = ("on", "mesh")
+
+
+class Droplet:
+    """A service that speaks the Universal Droplet Contract. Subclass it and decorate handlers.
+
+    ```python
+    class Greeter(Droplet):
+        id, name, steward = 21, "Greeter", "docs-team"
+
+        @query("greet")
+        async def greet(self, who: str) -> str:
+            return f"Hello {who}"
+    ```
+
+    Serve it with any ASGI server (`udc.asgi.app(Greeter())`), test it with `udc.testing.mesh(Greeter())`.
+    Identity and everything else can also come from the environment or `udc_config.json`, which win over
+    class attributes (contract section 9); they are read when the droplet is served, not before.
+
+    Attributes:
+        id: the droplet id, an int from 1.
+        name: what people and peers call it.
+        steward: who answers for it.
+        version: its own version.
+        capabilities: what it can do; shown as `features`.
+        needs: ids or names of peers it cannot do without.
+        wants: ids or names of peers it uses when they are there.
+        endpoints: further HTTP endpoints, as rows of a table; methods can be declared with `@endpoint`.
+
+    Args:
+        config: settings that win over all other sources, nested or dotted: `{"limits.in_flight": 50}`.
+        hooks: take every `udc.instrument` event; called in line, so they must be quick.
+        middleware: wraps every handler, the first one outermost.
+        verifier: checks bearer tokens instead of the one that the configuration names.
+        token_source: gets tokens for outgoing calls instead of the one that the configuration names.
+    """
+
+    id: int | None = None
+    name: str = ""
+    steward: str = ""
+    version: str = ""
+    capabilities: Sequence[str] = ()
+    needs: Sequence[DropletId] = ()
+    wants: Sequence[DropletId] = ()
+    endpoints: Sequence[Endpoint] = ()
+
+    def __init_subclass__(cls, **kwargs: object) -> None:
+        super().__init_subclass__(**kwargs)
+        _check_names(cls)
+        check_class(cls)
+
+    def __init__(
+        self,
+        *,
+        config: Mapping[str, Any] | None = None,  # Any: values of many types
+        hooks: Sequence[Hook] = (),
+        middleware: Sequence[Middleware] = (),
+        verifier: Verifier | None = None,
+        token_source: TokenSource | None = None,
+    ) -> None:
+        self._explicit = dict(config or {})
+        self._hooks = tuple(hooks)
+        self._middleware = tuple(middleware)
+        self._verifier = verifier
+        self._token_source = token_source
+        self._hosted: Hosted | None = None
+        self._table = HandlerTable.collect(self)
+
+    @asynccontextmanager
+    async def lifespan(self) -> AsyncIterator[None]:
+        """What is open as long as the droplet runs; override it with an async context manager.
+
+        Entered before the `@on_start` hooks, left after the `@on_stop` hooks.
+        """
+        yield
+
+    @property
+    def on(self) -> On:
+        """Registers handlers on this one droplet: `@droplet.on.query("quota")`, `droplet.on.include(handlers)`.
+
+        Raises:
+            LifecycleError: handlers are added after the start.
+        """
+        return On(self._table)
+
+    @property
+    def mesh(self) -> Context:
+        """Calls to peers from outside a handler: `await droplet.mesh.query("billing", "balance", {...})`.
+
+        Raises:
+            LifecycleError: the droplet is not running.
+        """
+        if self._hosted is None:
+            raise LifecycleError(f"{type(self).__name__} is not running: droplet.mesh needs its connections")
+        return self._hosted.mesh
+
+    def _host(self, surroundings: Surroundings | None = None) -> Hosted:
+        """Make ready for one life; called by adapters and by `udc.testing`."""
+        from udc._wiring import Surroundings, compose  # here: what a running droplet needs costs start-up time
+
+        return compose(self, surroundings or Surroundings.of_process())
+
+
+def _check_names(cls: type[Droplet]) -> None:
+    """Refuse a subclass that hides part of `Droplet` from the framework.
+
+    Raises:
+        DefinitionError: with the name and what to do.
+    """
+    for name in _OURS:
+        if name in cls.__dict__:
+            raise DefinitionError(f"{cls.__qualname__}.{name} hides Droplet.{name}; give it another name")
+    for name in _ATTRIBUTES:
+        if inspect.isfunction(cls.__dict__.get(name)):
+            raise DefinitionError(
+                f"{cls.__qualname__}.{name} is a method, but Droplet.{name} is an attribute; give the method another name"
+            )
