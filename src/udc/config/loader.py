@@ -28,6 +28,7 @@ from udc.config.validation import unknown_of_peers, validated
 from udc.errors import ConfigError
 
 FILE_NAME: Final = "udc_config.json"
+"""What the file is called."""
 
 
 @dataclass(frozen=True, slots=True)

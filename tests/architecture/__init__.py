@@ -1,0 +1,1 @@
+"""Checks of the source tree itself; `tests/test_architecture.py` runs them over `src/udc`."""
