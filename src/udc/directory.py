@@ -63,11 +63,11 @@ class StaticDirectory:
         own = tuple(peers)
         by_id = _by_id(own)
         further = {word: by_id.get(_id_of(peer), peer) for word, peer in self._well_known.items()}
-        for peer in further.values():
-            by_id.setdefault(_id_of(peer), peer)
         self._peers = (*own, *(peer for peer in dict.fromkeys(further.values()) if peer not in own))
-        self._by_id = by_id
-        self._by_name = _by_name(self._peers, further)
+        self._by_id = _by_id(self._peers)
+        named = [(peer.name, peer) for peer in self._peers if peer.name] + list(further.items())
+        self._by_name = _by_name(named)
+        self._by_folded_name = _by_name((name.casefold(), peer) for name, peer in named)
 
     async def resolve(self, target: DropletId) -> Peer:
         """The peer of that id or name; never suspends.
@@ -90,9 +90,9 @@ class StaticDirectory:
         return self._named(str(wanted))
 
     def _named(self, name: str) -> Peer:
-        found = self._by_name.get(name) or self._by_name.get(name.casefold(), {})
+        found = self._by_name.get(name) or self._by_folded_name.get(name.casefold(), [])
         if len(found) == 1:
-            return next(iter(found))
+            return found[0]
         if found:
             ids = ", ".join(str(peer.id) for peer in found)
             raise UnknownPeer(f"{len(found)} peers are called {name!r} (ids {ids}): use the id", peer=name)
@@ -102,8 +102,8 @@ class StaticDirectory:
         """What the caller may have meant, and who there is."""
         if not self._peers:
             return "; no peers are known"
-        close = get_close_matches(name.casefold(), self._by_name, n=1)
-        meant = next(iter(self._by_name[close[0]])).label if close else ""
+        close = get_close_matches(name.casefold(), self._by_folded_name, n=1)
+        meant = self._by_folded_name[close[0]][0].label if close else ""
         known = sorted(_introduced(peer) for peer in self._peers)
         more = f" and {len(known) - _SHOWN} more" if len(known) > _SHOWN else ""
         question = f"; did you mean {meant!r}?" if meant else ";"
@@ -136,14 +136,10 @@ def _by_id(peers: Iterable[Peer]) -> dict[DropletId | None, Peer]:
     return found
 
 
-def _by_name(peers: Iterable[Peer], further: Mapping[str, Peer]) -> dict[str, dict[Peer, None]]:
-    """Peers by name as written and by name without case; a dict for a set that keeps the order."""
-    found: dict[str, dict[Peer, None]] = {}
-    named = [(peer.name, peer) for peer in peers if peer.name] + list(further.items())
+def _by_name(named: Iterable[tuple[str, Peer]]) -> dict[str, list[Peer]]:
+    found: dict[str, list[Peer]] = {}
     for name, peer in named:
-        found.setdefault(name, {})[peer] = None
-    # After the exact names, so that a lower-case name is never taken from the peer that wears it.
-    folded: dict[str, dict[Peer, None]] = {}
-    for name, peer in named:
-        folded.setdefault(name.casefold(), {})[peer] = None
-    return folded | found
+        same = found.setdefault(name, [])
+        if peer not in same:
+            same.append(peer)
+    return found
