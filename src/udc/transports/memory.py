@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextvars
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Final, Protocol, Self
@@ -22,7 +22,7 @@ from udc._http import HttpAnswer
 from udc.errors import ConnectionLost, LifecycleError, PeerUnreachable
 from udc.identity._base import Tokens
 from udc.messages import Message, Peer, Reply
-from udc.surface._base import HttpRequest, HttpResponse, Surface
+from udc.surface._base import HttpRequest, Surface
 from udc.transports._exchange import AudienceOf, Headers, exchange
 
 _log = logging.getLogger("udc.transports.memory")
@@ -58,18 +58,18 @@ class _Host:
 
     endpoint: str
     surface: Surface
-    work: set[anyio.CancelScope] = field(default_factory=set)
+    flights: set[_Flight] = field(default_factory=set)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Flight:
-    """One request on its way: set free when it is answered, or when its host dies."""
+    """One request on its way: done when it is answered, or when its host died."""
 
     request: HttpRequest
+    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     done: anyio.Event = field(default_factory=anyio.Event)
     gone: anyio.Event = field(default_factory=anyio.Event)
     answer: HttpAnswer | None = None
-    error: ConnectionError | None = None
 
 
 class MemoryNetwork:
@@ -124,8 +124,9 @@ class MemoryNetwork:
     def crash(self, endpoint: str) -> None:
         """End as `kill -9` would: new requests are refused, those in hand break off on both sides."""
         host = self._hosts.pop(_normal(endpoint), None)
-        for scope in list(host.work) if host is not None else ():
-            scope.cancel()
+        for flight in host.flights if host is not None else ():
+            flight.scope.cancel()
+            flight.done.set()  # the caller learns it at once, however long the receiver takes to unwind
 
     async def exchange(self, method: str, url: str, headers: Headers, body: bytes) -> HttpAnswer:
         """Send a request and wait for its answer. On cancel the receiver goes on, and sees its caller gone.
@@ -143,6 +144,7 @@ class MemoryNetwork:
         flight = _Flight(request)
         request.disconnected = flight.gone.wait
         await self.faults.going(host.endpoint, request)
+        host.flights.add(flight)
         # In the network's own context: a receiver must not see the caller's variables, which would not travel.
         self._context.copy().run(self._tasks.start_soon, _serve, host, flight)
         try:
@@ -157,13 +159,14 @@ class MemoryNetwork:
     def _find(self, url: str) -> tuple[_Host, str, str]:
         """Who listens there (the longest endpoint that holds the URL), the path within it, the query."""
         address, _, query = url.partition("?")
-        full = _normal(address)
-        prefix = full
+        prefix = _normal(address)
+        path = "/" if address.endswith("/") and not prefix.endswith("/") else ""
         while prefix not in self._hosts:
-            prefix, slash, _ = prefix.rpartition("/")
+            prefix, slash, segment = prefix.rpartition("/")
             if not slash or prefix.endswith("/"):
                 raise ConnectionRefusedError(f"nobody listens at {address}")
-        return self._hosts[prefix], unquote(full[len(prefix) :]) or "/", query
+            path = f"/{segment}{path}"
+        return self._hosts[prefix], unquote(path) or "/", query
 
 
 class MemoryTransport:
@@ -197,34 +200,42 @@ class MemoryTransport:
 
 
 async def _serve(host: _Host, flight: _Flight) -> None:
-    with anyio.CancelScope() as scope:
-        host.work.add(scope)
-        try:
-            flight.answer = await _answer(host.surface, flight.request)
-        finally:
-            host.work.discard(scope)
-            flight.done.set()
-
-
-async def _answer(surface: Surface, request: HttpRequest) -> HttpAnswer:
     try:
-        too_long = len(request.body) > surface.max_body_bytes
-        response = surface.refuse_body(request) if too_long else await surface.handle(request)
-        return await _whole(response)
-    except Exception:
-        # A border, as a server is one: a surface that raises must not take the network down.
-        _log.exception("a surface raised", extra={"path": request.path})
-        return HttpAnswer(500, {"content-type": "text/plain"}, b"Internal Server Error")
+        with flight.scope:
+            answer = await _answer(host.surface, flight)
+            flight.answer = None if flight.done.is_set() else answer
+    except Exception:  # noqa: BLE001 - a border, as a server is one: a surface that raises breaks its own connection
+        _log.exception("a surface raised", extra={"path": flight.request.path})
+    finally:
+        host.flights.discard(flight)
+        flight.done.set()
 
 
-async def _whole(response: HttpResponse) -> HttpAnswer:
-    body = response.body
-    if not isinstance(body, bytes):
-        body = b"".join([part async for part in body])
+async def _answer(surface: Surface, flight: _Flight) -> HttpAnswer:
+    request = flight.request
+    too_long = len(request.body) > surface.max_body_bytes
+    response = surface.refuse_body(request) if too_long else await surface.handle(request)
+    body = response.body if isinstance(response.body, bytes) else await _collected(response.body, flight.gone)
     headers = [*response.headers, ("content-length", str(len(body)))]
     if response.media_type is not None:
         headers.append(("content-type", response.media_type))
     return HttpAnswer(response.status, _joined(tuple(headers)), body)
+
+
+async def _collected(body: AsyncIterator[bytes], gone: anyio.Event) -> bytes:
+    """All parts of a streamed body, or as many as there were when the caller went away."""
+    parts: list[bytes] = []
+
+    async def collect() -> None:
+        async for part in body:
+            parts.append(part)  # noqa: PERF401 - so that what came before the caller left is kept
+        tasks.cancel_scope.cancel()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(collect)
+        await gone.wait()
+        tasks.cancel_scope.cancel()
+    return b"".join(parts)
 
 
 def _joined(headers: Headers) -> dict[str, str]:
