@@ -1,0 +1,23 @@
+"""The three audiences of a mesh, so that a token seen by one peer is of little use elsewhere (contract section 6)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from udc._types import DropletId
+
+DEFAULT_ISSUER: Final = "registry.fullpotential.ai"
+"""`iss` of a mesh's tokens unless configured."""
+
+DEFAULT_AUDIENCE: Final = "fullpotential.droplets"
+"""`aud` of a mesh's tokens unless configured: what foreign peers are shown."""
+
+
+def own_audience(mesh: str, droplet_id: DropletId) -> str:
+    """The audience of one droplet of our own kind: `<mesh>/<id>`."""
+    return f"{mesh}/{droplet_id}"
+
+
+def registry_audience(mesh: str) -> str:
+    """The audience of calls that change the Registry: `<mesh>/registry`."""
+    return f"{mesh}/registry"

@@ -1,0 +1,215 @@
+"""The token manager: one live token per audience, fetched once for all who wait, renewed ahead of its end.
+
+Contract section 6; mesh rules: renewed at 40-50 % of its life, used until `exp` while the source is away.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from typing import Final
+
+import anyio
+from anyio.abc import TaskGroup, TaskStatus
+
+from udc._ids import Ambient
+from udc.errors import TokenError
+from udc.identity._base import Token, TokenSource
+from udc.identity._flight import Flight
+from udc.identity.sources import FixedToken, RegistryTokens, SelfSigned, received_token
+from udc.instrument import Instrument, TokenFailed, TokenRenewed
+
+__all__ = ["FixedToken", "RegistryTokens", "SelfSigned", "TokenKeeper", "received_token"]
+
+_BACKOFF_SECONDS: Final = 0.5
+_BACKOFF_CAP_SECONDS: Final = 30.0
+# A source may give the same token again and again (a fixed one): its half-lives would shrink to nothing.
+_MIN_RENEWAL_SECONDS: Final = 1.0
+# A peer that refuses every token must not turn each call into a fetch.
+_REJECTION_COOLDOWN_SECONDS: Final = 5.0
+_RENEWALS_AT_ONCE: Final = 8
+_IDLE_SECONDS: Final = 3600.0
+
+
+class _Slot:
+    """What is known of one audience: times are the event loop's."""
+
+    __slots__ = ("attempts", "audience", "ends_at", "error", "failures", "flight", "rejected_at", "renew_at", "token")
+
+    def __init__(self, audience: str | None) -> None:
+        self.audience = audience
+        self.token: Token | None = None
+        self.ends_at = -math.inf
+        self.renew_at = -math.inf
+        self.rejected_at = -math.inf
+        self.error = ""
+        self.failures = 0
+        self.attempts = 0
+        self.flight: Flight
+
+    def live(self, now: float) -> Token | None:
+        return self.token if now < self.ends_at else None
+
+
+class TokenKeeper:
+    """Holds one live token per audience. Implements `Tokens`.
+
+    While `run` goes, fetches belong to it and outlive a cancelled caller; otherwise the first of the waiting callers
+    fetches, and the next one takes over when it is cancelled.
+
+    Args:
+        source: where tokens come from.
+        max_audiences: how many are kept; the least recently used goes.
+        fetch_timeout_seconds: how long one fetch may take.
+    """
+
+    def __init__(
+        self,
+        source: TokenSource,
+        *,
+        ambient: Ambient,
+        instrument: Instrument,
+        max_audiences: int = 1000,
+        fetch_timeout_seconds: float = 10.0,
+    ) -> None:
+        self._source, self._ambient, self._instrument = source, ambient, instrument
+        self._max_audiences = max_audiences
+        self._fetch_timeout = fetch_timeout_seconds
+        self._slots: OrderedDict[str | None, _Slot] = OrderedDict()
+        self._group: TaskGroup | None = None
+        self._wake: anyio.Event | None = None
+
+    async def get(self, audience: str | None) -> Token:
+        """The token to use now. Suspends only when there is none that lives (or to renew while `run` is not going).
+
+        Raises:
+            TokenError: none to be had; the source was asked, or is not asked again so soon.
+        """
+        slot = self._slot(audience)
+        while True:
+            now = anyio.current_time()
+            token = slot.live(now)
+            if token is not None and (now < slot.renew_at or self._group is not None):
+                return token
+            if now < slot.renew_at and not slot.flight.running:
+                raise TokenError(_refusal(slot, slot.renew_at - now))
+            attempts = slot.attempts
+            await slot.flight.join(self._group)
+            if slot.attempts != attempts and (token := slot.live(anyio.current_time())) is not None:
+                return token
+
+    async def renew(self, audience: str | None, rejected: Token) -> Token:
+        """A token other than the one that a peer has just refused: one fetch for all whose was the same.
+
+        Raises:
+            TokenError: none to be had, or the peer refused a token that had been renewed just before.
+        """
+        slot = self._slot(audience)
+        asked = False
+        while True:
+            now = anyio.current_time()
+            token = slot.live(now)
+            if token is not None and token.value != rejected.value:
+                return token
+            if asked or (not slot.flight.running and now < slot.rejected_at + _REJECTION_COOLDOWN_SECONDS):
+                raise TokenError(slot.error or f"the peer for {_name(audience)} refused a token that is new")
+            if not slot.flight.running:
+                slot.rejected_at = now
+            attempts = slot.attempts
+            await slot.flight.join(self._group)
+            asked = slot.attempts != attempts
+
+    def adopt(self, audience: str | None, token: Token) -> None:
+        """Use a token that came by itself: with a registration or a heartbeat."""
+        self._keep(self._slot(audience), token)
+
+    async def renew_due(self) -> float:
+        """Renew what is due, several at once; failures are noted, not raised.
+
+        Returns:
+            Seconds until the next is due; `inf` when nothing is kept.
+        """
+        limit = anyio.CapacityLimiter(_RENEWALS_AT_ONCE)
+        now = anyio.current_time()
+        async with anyio.create_task_group() as group:
+            for slot in self._slots.values():
+                if now >= slot.renew_at:
+                    group.start_soon(self._renew_within, limit, slot)
+        soonest = min((slot.renew_at for slot in self._slots.values()), default=math.inf)
+        return max(0.0, soonest - anyio.current_time())
+
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Keep every token renewed until cancelled. A service: for the runtime's task group, once at a time."""
+        async with anyio.create_task_group() as group:
+            self._group = group
+            task_status.started()
+            try:
+                while True:
+                    self._wake = anyio.Event()
+                    pause = await self.renew_due()
+                    with anyio.move_on_after(min(pause, _IDLE_SECONDS)):
+                        await self._wake.wait()
+            finally:
+                self._group = self._wake = None
+
+    async def _renew_within(self, limit: anyio.CapacityLimiter, slot: _Slot) -> None:
+        async with limit:
+            await slot.flight.join(self._group)
+
+    def _slot(self, audience: str | None) -> _Slot:
+        slot = self._slots.get(audience)
+        if slot is None:
+            slot = self._slots[audience] = _Slot(audience)
+            slot.flight = Flight(lambda: self._attempt(slot))
+            if len(self._slots) > self._max_audiences:
+                self._slots.popitem(last=False)
+        else:
+            self._slots.move_to_end(audience)
+        return slot
+
+    async def _attempt(self, slot: _Slot) -> None:
+        try:
+            with anyio.fail_after(self._fetch_timeout):
+                token = await self._source.fetch(slot.audience)
+        except Exception as exc:  # noqa: BLE001 - a border: whatever the source raises, the old token stays
+            self._note_failure(slot, exc)
+        else:
+            self._keep(slot, token)
+            self._instrument.emit(TokenRenewed(audience=slot.audience, expires_at=token.expires_at))
+
+    def _keep(self, slot: _Slot, token: Token) -> None:
+        now = anyio.current_time()
+        # By the loop's clock from here on: a step of the wall clock neither kills nor prolongs the token.
+        left = token.expires_at - self._ambient.wall()
+        slot.token = token
+        slot.ends_at = now + left
+        slot.renew_at = now + max(_MIN_RENEWAL_SECONDS, left * (0.4 + 0.1 * self._ambient.chance()))
+        slot.error, slot.failures, slot.attempts = "", 0, slot.attempts + 1
+        self._notice()
+
+    def _note_failure(self, slot: _Slot, exc: Exception) -> None:
+        pause = min(_BACKOFF_CAP_SECONDS, _BACKOFF_SECONDS * 2 ** min(slot.failures, 10))
+        # Half of it is chance, so that a mesh does not return in one second; never zero, so that it is no loop.
+        slot.renew_at = anyio.current_time() + pause * (0.5 + 0.5 * self._ambient.chance())
+        slot.failures += 1
+        slot.attempts += 1
+        # A stranger's exception may quote the secret or the token; ours are made to be read.
+        slot.error = str(exc) if isinstance(exc, TokenError) else f"the token source failed ({type(exc).__name__})"
+        self._instrument.emit(TokenFailed(audience=slot.audience, error=slot.error))
+        self._notice()
+
+    def _notice(self) -> None:
+        """Have `run` reckon anew when the next is due."""
+        if self._wake is not None:
+            self._wake.set()
+
+    def __repr__(self) -> str:
+        return f"TokenKeeper({self._source!r}, audiences={len(self._slots)})"
+
+
+def _name(audience: str | None) -> str:
+    return "tokens without audience" if audience is None else f"audience {audience!r}"
+
+
+def _refusal(slot: _Slot, seconds: float) -> str:
+    return f"no token for {_name(slot.audience)}: {slot.error}; next attempt in {seconds:.1f} s"

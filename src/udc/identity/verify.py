@@ -1,0 +1,173 @@
+"""From a bearer token to the caller it proves: checked in full once, then remembered (contract section 6)."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import Final
+
+from jwt import PyJWK
+from jwt.api_jws import PyJWS
+from jwt.exceptions import PyJWTError
+
+from udc._ids import Ambient
+from udc._types import DropletId
+from udc.errors import ConfigError, Unauthorized
+from udc.identity._token_checks import Expected, check_claims, check_header
+from udc.identity.claims import Principal
+from udc.identity.jwks import KeySet
+from udc.identity.policy import IssuerPolicy
+
+__all__ = ["MAX_TOKEN_CHARS", "IssuerPolicy", "NoAuth", "Revocations", "TokenVerifier"]
+
+MAX_TOKEN_CHARS: Final = 8 * 1024
+"""Longer tokens are refused before anything looks into them."""
+
+
+class Revocations:
+    """The deny-list: what is refused although its signature and time are good (contract section 6)."""
+
+    __slots__ = ("_before", "_token_ids", "active")
+
+    def __init__(self) -> None:
+        self._before: dict[DropletId, float] = {}
+        self._token_ids: set[str] = set()
+        self.active = False
+        """Whether there is anything on the list."""
+
+    def revoke(
+        self, *, droplet_id: DropletId | None = None, token_id: str | None = None, before: float | None = None
+    ) -> None:
+        """Refuse from now on a single token, or all of a droplet's that were issued before a moment.
+
+        Args:
+            droplet_id: whose tokens; needs `before`.
+            token_id: the `jti` of one token.
+            before: seconds since the epoch; an earlier one never shortens a later one.
+
+        Raises:
+            ValueError: neither given, or a droplet without `before`.
+        """
+        if token_id is None and (droplet_id is None or before is None):
+            raise ValueError("revoke either token_id, or droplet_id together with before")
+        if token_id is not None:
+            self._token_ids.add(token_id)
+        if droplet_id is not None and before is not None:
+            self._before[droplet_id] = max(before, self._before.get(droplet_id, before))
+        self.active = True
+
+    def covers(self, principal: Principal, issued_at: float) -> bool:
+        """Whether the list refuses that caller's token."""
+        if principal.token_id in self._token_ids:
+            return True
+        before = self._before.get(principal.droplet_id) if principal.droplet_id is not None else None
+        return before is not None and issued_at < before
+
+
+class TokenVerifier:
+    """Checks the bearer tokens of one issuer for a set of audiences. Implements `Verifier`.
+
+    What verified once is remembered by the SHA-256 of the token until it expires, the keys change or it is revoked;
+    failures never are, or anybody could push good entries out. The memory is this verifier's own.
+
+    Args:
+        keys: the issuer's.
+        issuer: the `iss` asked for.
+        audiences: any one of them must be in `aud`.
+        policy: how this issuer's tokens may deviate.
+        cache_entries: how many verified tokens are remembered; the oldest goes first.
+        revocations: the deny-list, looked up on every call.
+
+    Raises:
+        ConfigError: no issuer, no audience, or no room in the cache.
+    """
+
+    def __init__(
+        self,
+        keys: KeySet,
+        *,
+        issuer: str,
+        audiences: frozenset[str],
+        ambient: Ambient,
+        policy: IssuerPolicy | None = None,
+        cache_entries: int = 10_000,
+        revocations: Revocations | None = None,
+    ) -> None:
+        if not issuer or not audiences or not all(audiences) or cache_entries < 1:
+            raise ConfigError(["verifying tokens needs an issuer, an audience and room for at least one token"])
+        self._keys = keys
+        self._expected = Expected(issuer, frozenset(audiences), policy or IssuerPolicy())
+        self._wall = ambient.wall
+        self._cache_entries = cache_entries
+        self._revocations = revocations if revocations is not None else Revocations()
+        self._jws = PyJWS(options={"verify_signature": True, "enforce_minimum_key_length": True})
+        # By digest: the end with leeway, the revision of the keys, the issuing, the caller.
+        self._seen: dict[bytes, tuple[float, int, float, Principal]] = {}
+
+    async def verify(self, token: str) -> Principal:
+        """Who the bearer is. Does not suspend for a token it has seen, nor for one whose key is at hand.
+
+        Raises:
+            Unauthorized: for whatever is wrong with the token; the reason holds nothing of it.
+            KeysUnavailable: there are no keys yet, after waiting for them.
+        """
+        if not isinstance(token, str) or not token:
+            raise Unauthorized("there is no bearer token")
+        if len(token) > MAX_TOKEN_CHARS:
+            raise Unauthorized(f"the token is longer than {MAX_TOKEN_CHARS} characters")
+        if not token.isascii():
+            raise Unauthorized("the bearer token is not a signed JWT")
+        digest = sha256(token.encode("ascii")).digest()
+        seen = self._seen.get(digest)
+        if seen is not None:
+            ends_at, revision, issued_at, principal = seen
+            if revision == self._keys.revision and self._wall() < ends_at:
+                self._check_revoked(principal, issued_at)
+                return principal
+            del self._seen[digest]
+        return await self._verify_unseen(token, digest)
+
+    async def _verify_unseen(self, token: str, digest: bytes) -> Principal:
+        policy = self._expected.policy
+        kid = check_header(token, policy.algorithms)
+        key = await self._keys.key(kid)
+        # Nothing suspends from here on, so the revision belongs to this key.
+        payload = self._check_signature(token, key)
+        principal, issued_at = check_claims(payload, self._expected, self._wall())
+        self._check_revoked(principal, issued_at)
+        if len(self._seen) >= self._cache_entries:
+            del self._seen[next(iter(self._seen))]
+        self._seen[digest] = (principal.expires_at + policy.leeway_seconds, self._keys.revision, issued_at, principal)
+        return principal
+
+    def _check_signature(self, token: str, key: PyJWK) -> bytes:
+        try:
+            payload = self._jws.decode(token, key, algorithms=list(self._expected.policy.algorithms))
+        except (PyJWTError, ValueError, TypeError):
+            raise Unauthorized("the token's signature does not verify") from None
+        return bytes(payload)
+
+    def _check_revoked(self, principal: Principal, issued_at: float) -> None:
+        if self._revocations.active and self._revocations.covers(principal, issued_at):
+            raise Unauthorized("the token has been revoked")
+
+    def __repr__(self) -> str:
+        return f"TokenVerifier(issuer={self._expected.issuer!r}, audiences={sorted(self._expected.audiences)!r})"
+
+
+_ANYBODY: Final = Principal(
+    subject="anonymous",
+    droplet_id=None,
+    issuer="",
+    permissions=frozenset({"read", "write", "admin"}),
+    anonymous=True,
+)
+
+
+class NoAuth:
+    """For `require_auth: false`, on loopback only: everybody is the anonymous caller, who may do anything."""
+
+    __slots__ = ()
+
+    async def verify(self, token: str) -> Principal:
+        """The anonymous caller, whatever the token; raises nothing."""
+        return _ANYBODY
