@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncGenerator, Callable, Iterable
-from contextlib import aclosing
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from types import TracebackType
 from typing import Final, Self, cast
@@ -20,6 +19,7 @@ from udc.errors import InvalidReply, LifecycleError
 MAX_ANSWER_BYTES: Final = 16 * 1024 * 1024
 CONNECT_SECONDS: Final = 5.0
 _IDLE_SECONDS: Final = 60.0
+_LONGEST_LABEL: Final = 63
 _LIMITS: Final = httpx2.Limits(max_connections=32, max_keepalive_connections=32, keepalive_expiry=30.0)
 # Waiting for the answer is limited by the caller's cancel scope alone; connecting also by itself, because a
 # host that swallows packets should leave time for another instance.
@@ -28,8 +28,13 @@ _TIMEOUT: Final = {"timeout": {"connect": CONNECT_SECONDS, "read": None, "write"
 
 @lru_cache(maxsize=2048)
 def _parsed(url: str) -> httpx2.URL:
-    # Parsing costs 10 µs, and a droplet calls the same few addresses.
-    return httpx2.URL(url)
+    """Cached: parsing costs 10 µs, and a droplet calls the same few addresses."""
+    parsed = httpx2.URL(url)
+    labels = parsed.raw_host.removesuffix(b".").split(b".")
+    if not all(0 < len(label) <= _LONGEST_LABEL for label in labels):
+        # The resolver would refuse it too, with an exception of its own on each backend.
+        raise httpx2.InvalidURL("the host's name has an empty part, or one longer than 63 characters")
+    return parsed
 
 
 class HttpClient:
@@ -154,17 +159,24 @@ class HttpClient:
 async def _read(response: httpx2.Response, *, max_bytes: int, peer: DropletId) -> bytes:
     """The whole body, or an error as soon as it is too long; always closes the response."""
     stream = cast("httpx2.AsyncByteStream", response.stream)
+    parts: list[bytes] = []
+    size = 0
     try:
         if response.headers.get("content-encoding", "identity") != "identity":
             raise InvalidReply(f"{peer} answered compressed, which was not asked for", peer=peer)
-        parts: list[bytes] = []
-        size = 0
-        async with aclosing(cast("AsyncGenerator[bytes]", aiter(stream))) as chunks:
-            async for chunk in chunks:
-                size += len(chunk)
-                if size > max_bytes:
-                    raise InvalidReply(f"{peer} answered with more than {max_bytes} bytes", peer=peer)
-                parts.append(chunk)
-        return b"".join(parts)
+        async for chunk in stream:
+            size += len(chunk)
+            parts.append(chunk)
+            if size > max_bytes:
+                # Leaving the loop here would leave the library's inner generators unfinished. With the
+                # connection closed under them they end by themselves, after what is buffered already.
+                parts.clear()
+                await stream.aclose()
+    except httpx2.TransportError:
+        if size <= max_bytes:
+            raise
     finally:
         await stream.aclose()
+    if size > max_bytes:
+        raise InvalidReply(f"{peer} answered with more than {max_bytes} bytes", peer=peer)
+    return b"".join(parts)

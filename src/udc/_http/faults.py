@@ -6,6 +6,7 @@ written is `PeerUnreachable`, and may therefore be sent again whatever it asks f
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Final
 
@@ -79,8 +80,13 @@ def delivery_error(error: Exception, *, peer: DropletId, origin: str) -> Deliver
 
 def _reason(error: Exception) -> str:
     """The operating system's own words where there are some, else the library's."""
-    spoken = [cause.strerror for cause in _causes(error) if isinstance(cause, OSError) and cause.strerror]
+    spoken = [text for cause in _causes(error) if isinstance(cause, OSError) and (text := _system_text(cause))]
     return (spoken[-1] if spoken else str(error) or type(error).__name__).lower()
+
+
+def _system_text(error: OSError) -> str | None:
+    # asyncio writes "Connect call failed ('10.0.0.1', 80)" over the system's "Connection refused".
+    return os.strerror(error.errno) if isinstance(error, ConnectionError) and error.errno else error.strerror
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
