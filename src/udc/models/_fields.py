@@ -1,0 +1,81 @@
+"""What the bodies share: strict integers, aware times, frozen models, and reading one from bytes."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
+
+from udc._ids import iso_utc
+from udc.errors import InvalidRequest
+from udc.wire.json_text import unfold
+from udc.wire.words import moment
+
+Read = TypeVar("Read", bound="Body")
+
+
+class Body(BaseModel):
+    """The body of a request or answer: frozen, unknown keys ignored, bytes in and out as JSON."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", validate_by_name=True, validate_by_alias=True)
+
+
+def _no_boolean(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("must not be a boolean")
+    return value
+
+
+def _time(value: object) -> object:
+    if isinstance(value, datetime):
+        return value
+    try:
+        return moment(value)
+    except InvalidRequest as refusal:
+        raise ValueError(refusal.message.partition(": ")[2]) from refusal
+
+
+def _text_of_number(value: object) -> object:
+    return str(value) if type(value) is int else value  # `type`: a boolean stays one, and is refused as a text
+
+
+Int = Annotated[int, Field(strict=True)]
+"""An integer that no boolean, float or text passes for."""
+
+Number = Annotated[float, BeforeValidator(_no_boolean), Field(allow_inf_nan=False)]
+"""A finite number that no boolean passes for."""
+
+Id = Annotated[int, Field(strict=True, ge=1)] | Annotated[str, Field(strict=True, min_length=1, max_length=255)]
+"""A droplet id as it is written: a number from 1, or a text (`udc.wire.ids` finds the number in it)."""
+
+Time = Annotated[
+    datetime,
+    BeforeValidator(_time, json_schema_input_type=datetime | float),
+    PlainSerializer(iso_utc, return_type=str, when_used="json"),
+]
+"""An aware time; read as ISO 8601 (without an offset: UTC) or epoch seconds, written in UTC with `Z`."""
+
+TextId = Annotated[str, BeforeValidator(_text_of_number, json_schema_input_type=str | int), Field(min_length=1)]
+"""An id that is kept as text; a number is taken as its digits."""
+
+Payload = Annotated[dict[str, Any], BeforeValidator(unfold, json_schema_input_type=dict[str, Any])]  # Any: JSON
+"""A JSON object; some write it as a JSON string."""
+
+
+def read(model: type[Read], body: bytes) -> Read:
+    """The body as its model; an empty body is an empty object.
+
+    Raises:
+        InvalidRequest: not JSON, or not what the model asks for; names the first field at fault.
+    """
+    try:
+        return model.model_validate_json(body or b"{}")
+    except ValidationError as error:
+        problems = error.errors(include_url=False, include_context=False, include_input=False)
+        fields = [".".join(map(str, problem["loc"])) or "body" for problem in problems]
+        first = problems[0]
+        text = "is not valid JSON" if first["type"] == "json_invalid" else first["msg"]
+        refusal = InvalidRequest.field(fields[0], text)
+        refusal.details = {"field": fields[0], "fields": fields}
+        raise refusal from None

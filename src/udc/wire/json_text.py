@@ -1,0 +1,82 @@
+"""JSON in and out: parsed once and within bounds, written from whatever pydantic can make JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic_core import PydanticSerializationError, from_json, to_json
+
+from udc.errors import InvalidRequest
+
+
+def parse(body: bytes | str, *, field: str = "body") -> Any:  # Any: a JSON value
+    """The JSON value in `body`. Of duplicate keys the last wins; nesting beyond some 200 levels is refused.
+
+    Raises:
+        InvalidRequest: not JSON in UTF-8, nested too deep, or a number that no float or int holds; names `field`.
+    """
+    try:
+        value = from_json(body, allow_inf_nan=False)
+    except ValueError:
+        # The parser's text quotes nothing of ours, but it is nobody's contract either: it stays inside.
+        raise InvalidRequest.field(field, "is not valid JSON", hint="send one JSON value in UTF-8") from None
+    if _overflows(value):
+        raise InvalidRequest.field(field, "holds a number that is too large")
+    return value
+
+
+def parse_object(body: bytes | str, *, field: str = "body") -> dict[str, Any]:  # Any: JSON values
+    """The JSON object in `body`.
+
+    Raises:
+        InvalidRequest: not JSON, or not an object; names `field`.
+    """
+    value = parse(body, field=field)
+    if type(value) is not dict:
+        raise InvalidRequest.field(field, "must be a JSON object")
+    return value
+
+
+def unfold(value: Any) -> Any:  # Any: a JSON value in and out
+    """What a JSON object or array written as a *string* holds; anything else as it is (a habit of the field)."""
+    if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
+        try:
+            return parse(value)
+        except InvalidRequest:
+            return value
+    return value
+
+
+def write(value: Any) -> bytes:  # Any: whatever can be made JSON
+    """JSON bytes of plain values, pydantic models, dataclasses, times, sets, enums …; NaN and infinity become null.
+
+    Raises:
+        TypeError: something in it cannot be made JSON; names its type.
+    """
+    try:
+        return to_json(value, inf_nan_mode="null")
+    except (PydanticSerializationError, ValueError) as error:
+        raise TypeError(f"cannot make JSON of this {type(value).__name__}: {error}") from error
+
+
+_INFINITE = (float("inf"), float("-inf"))
+
+
+def _overflows(value: Any) -> bool:  # Any: a JSON value
+    """Whether a number such as 1e999 became infinite: the parser lets that pass, and no JSON can hold it again."""
+    if type(value) is dict:
+        for item in value.values():
+            kind = type(item)
+            if kind is not str and kind is not int and _overflows(item):
+                return True
+        return False
+    if type(value) is list:
+        return any(_overflows(item) for item in value)
+    return type(value) is float and value in _INFINITE
+
+
+def as_mapping(value: Any) -> Mapping[str, Any]:  # Any: a JSON value
+    """The object that `value` is or holds as a string, else an empty one."""
+    value = unfold(value)
+    return value if isinstance(value, dict) else {}
