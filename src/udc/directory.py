@@ -1,0 +1,145 @@
+"""From an id or a name to a peer. A URL is never a target: one out of a message must not be fetched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from typing import Final, Protocol
+
+from udc._types import DropletId
+from udc.errors import ConfigError, InvalidRequest, UnknownPeer
+from udc.messages import Peer
+from udc.wire.ids import canonical_id
+
+_SHOWN: Final = 10
+
+
+class Directory(Protocol):
+    """Knows where droplets are."""
+
+    async def resolve(self, target: DropletId) -> Peer:
+        """The peer of that id or name.
+
+        Raises:
+            UnknownPeer: there is none; the text lists what is known.
+        """
+        ...
+
+
+def is_url(target: DropletId) -> bool:
+    """Whether a target is written as an address instead of an id or a name."""
+    return isinstance(target, str) and "/" in target
+
+
+class StaticDirectory:
+    """The peers of the configuration, found by id in any spelling, or by name.
+
+    A name is matched as it is written, and if nobody has it, without regard to case.
+
+    Args:
+        peers: those known without a Registry.
+        well_known: more peers, each under a further word (`{"registry": Peer(...)}`); they outlive `replace`.
+            A peer of `peers` with the same id stands in for it.
+
+    Raises:
+        ConfigError: two peers have one id, or a peer has neither id nor name.
+    """
+
+    def __init__(self, peers: Iterable[Peer] = (), *, well_known: Mapping[str, Peer] | None = None) -> None:
+        self._well_known = dict(well_known or {})
+        self.replace(peers)
+
+    @property
+    def peers(self) -> tuple[Peer, ...]:
+        """All of them, in the order given, the well-known ones last."""
+        return self._peers
+
+    def replace(self, peers: Iterable[Peer]) -> None:
+        """Take these peers instead; calls under way keep the peer that they have.
+
+        Raises:
+            ConfigError: as the constructor; then nothing has changed.
+        """
+        own = tuple(peers)
+        by_id = _by_id(own)
+        further = {word: by_id.get(_id_of(peer), peer) for word, peer in self._well_known.items()}
+        self._peers = (*own, *(peer for peer in dict.fromkeys(further.values()) if peer not in own))
+        self._by_id = _by_id(self._peers)
+        named = [(peer.name, peer) for peer in self._peers if peer.name] + list(further.items())
+        self._by_name = _by_name(named)
+        self._by_folded_name = _by_name((name.casefold(), peer) for name, peer in named)
+
+    async def resolve(self, target: DropletId) -> Peer:
+        """The peer of that id or name; never suspends.
+
+        Raises:
+            UnknownPeer: nobody is called that, more than one is, or it is a URL.
+        """
+        if is_url(target):
+            raise UnknownPeer(
+                f"{target!r} is an address; a target is a droplet's id or name, and addresses come from the "
+                "configuration or the Registry alone",
+                peer=target,
+            )
+        try:
+            wanted = canonical_id(target)
+        except InvalidRequest as error:
+            raise UnknownPeer(f"{target!r} is no droplet id: {error}", peer=target) from error
+        if (peer := self._by_id.get(wanted)) is not None:
+            return peer
+        return self._named(str(wanted))
+
+    def _named(self, name: str) -> Peer:
+        found = self._by_name.get(name) or self._by_folded_name.get(name.casefold(), [])
+        if len(found) == 1:
+            return found[0]
+        if found:
+            ids = ", ".join(str(peer.id) for peer in found)
+            raise UnknownPeer(f"{len(found)} peers are called {name!r} (ids {ids}): use the id", peer=name)
+        raise UnknownPeer(f"no peer is called {name!r}{self._instead(name)}", peer=name)
+
+    def _instead(self, name: str) -> str:
+        """What the caller may have meant, and who there is."""
+        if not self._peers:
+            return "; no peers are known"
+        close = get_close_matches(name.casefold(), self._by_folded_name, n=1)
+        meant = self._by_folded_name[close[0]][0].label if close else ""
+        known = sorted(_introduced(peer) for peer in self._peers)
+        more = f" and {len(known) - _SHOWN} more" if len(known) > _SHOWN else ""
+        question = f"; did you mean {meant!r}?" if meant else ";"
+        return f"{question} known: {', '.join(known[:_SHOWN])}{more}"
+
+
+def _introduced(peer: Peer) -> str:
+    return f"{peer.name!r} ({peer.id})" if peer.name and peer.id is not None else repr(peer.label)
+
+
+def _id_of(peer: Peer) -> DropletId | None:
+    return None if peer.id is None else canonical_id(peer.id)
+
+
+def _by_id(peers: Iterable[Peer]) -> dict[DropletId | None, Peer]:
+    found: dict[DropletId | None, Peer] = {}
+    problems: list[str] = []
+    for peer in peers:
+        try:
+            key = _id_of(peer)
+        except InvalidRequest as error:
+            problems.append(f"peer {peer.label!r}: {error}")
+            continue
+        if key is None and not peer.name:
+            problems.append(f"peer at {peer.endpoint} has neither id nor name: nothing could find it")
+        if key is not None and found.setdefault(key, peer) is not peer:
+            problems.append(f"peers {found[key].label!r} and {peer.label!r} both have id {key}")
+    if problems:
+        raise ConfigError(problems)
+    return found
+
+
+def _by_name(named: Iterable[tuple[str, Peer]]) -> dict[str, list[Peer]]:
+    found: dict[str, list[Peer]] = {}
+    for name, peer in named:
+        same = found.setdefault(name, [])
+        if peer not in same:
+            same.append(peer)
+    return found

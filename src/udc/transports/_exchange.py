@@ -1,0 +1,77 @@
+"""One delivery over HTTP, whatever carries the bytes: token, headers, the one renewal after a 401, the reply."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from udc.errors import TokenError
+from udc.wire.envelope import encode_message
+from udc.wire.receipts import decode_reply
+
+if TYPE_CHECKING:
+    from udc._http import HttpAnswer
+    from udc.identity._base import Token, Tokens
+    from udc.messages import Message, Peer, Reply
+
+Headers: TypeAlias = tuple[tuple[str, str], ...]
+
+Post: TypeAlias = "Callable[[Peer, str, Headers, bytes], Awaitable[HttpAnswer]]"
+"""Posts to a URL of a peer; takes peer, URL, headers and body, and raises delivery errors."""
+
+AudienceOf: TypeAlias = "Callable[[Peer], str | None]"
+"""The audience whose token a peer is shown; `None` for a token without one."""
+
+_UNAUTHORIZED: Final = 401
+
+
+def audiences(mesh: str) -> AudienceOf:
+    """Whom tokens are for (contract section 6): `<mesh>/<id>` for our own kind, the mesh's for anyone else.
+
+    So that a token seen by one of our peers is of no use at another. A peer that refuses `aud` gets a token
+    without it.
+    """
+
+    def audience_of(peer: Peer) -> str | None:
+        if peer.without_audience:
+            return None
+        return f"{mesh}/{peer.id}" if peer.ours and peer.id is not None else mesh
+
+    return audience_of
+
+
+async def exchange(peer: Peer, message: Message, *, post: Post, tokens: Tokens, audience_of: AudienceOf) -> Reply:
+    """Deliver once: encode, post with the peer's token, once more with a new one after a 401, decode.
+
+    The headers are made here and nowhere else: nothing of a request that we are answering (its `Authorization`
+    least of all) is passed on.
+
+    Raises:
+        PeerError, PeerUnreachable, ConnectionLost, InvalidReply, TokenError: see `Transport.deliver`.
+    """
+    audience = audience_of(peer)
+    token = await tokens.get(audience)
+    answer = await _post(peer, message, post, token)
+    if answer.status == _UNAUTHORIZED:
+        try:
+            token = await tokens.renew(audience, token)
+        except TokenError as no_token:
+            # The peer's refusal is what happened; that there is no better token is why it stays.
+            return _decoded(peer, message, answer, because=no_token)
+        answer = await _post(peer, message, post, token)
+    return _decoded(peer, message, answer)
+
+
+async def _post(peer: Peer, message: Message, post: Post, token: Token) -> HttpAnswer:
+    body, extra = encode_message(message, peer=peer, signature=token.value if peer.wants_signature else None)
+    headers = (("authorization", f"Bearer {token.value}"), ("content-type", "application/json"), *extra)
+    return await post(peer, f"{peer.endpoint}/message", headers, body)
+
+
+def _decoded(peer: Peer, message: Message, answer: HttpAnswer, *, because: TokenError | None = None) -> Reply:
+    try:
+        return decode_reply(answer.body, status=answer.status, headers=answer.headers, peer=peer, message=message)
+    except Exception as error:
+        if because is not None:
+            raise error from because
+        raise
