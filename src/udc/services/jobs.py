@@ -13,28 +13,50 @@ Call: TypeAlias = Callable[[], Awaitable[object]]
 
 
 class Job:
-    """Calls a function every so many seconds, never twice at a time; missed turns are left out.
+    """Calls a function again and again, never twice at a time.
 
     After a crash it runs at once, and only reports to be back when that run succeeded.
+
+    Args:
+        seconds: from the end of one run to the start of the next.
+        first_after_seconds: from the start to the first run; `None` = `seconds`.
+        jitter: share of the pause by which it varies, so that droplets started together spread out.
+        chance: a float in [0, 1).
     """
 
-    def __init__(self, name: str, call: Call, *, every_seconds: float) -> None:
+    def __init__(
+        self,
+        name: str,
+        call: Call,
+        *,
+        seconds: float,
+        chance: Callable[[], float],
+        first_after_seconds: float | None = None,
+        jitter: float = 0.0,
+    ) -> None:
         self.name = name
         self._call = call
-        self._every = every_seconds
+        self._seconds = seconds
+        self._first = seconds if first_after_seconds is None else first_after_seconds
+        self._jitter = jitter
+        self._chance = chance
         self._failed = False
 
     async def run(self, *, task_status: TaskStatus[None]) -> None:
-        """Call for ever, on a fixed beat from the start."""
+        """Call until cancelled."""
         if self._failed:
             await self._turn()
-        task_status.started()
-        due = anyio.current_time() + self._every
-        while True:
-            await anyio.sleep_until(due)
+            task_status.started()
+        else:
+            task_status.started()
+            await anyio.sleep(self._varied(self._first))
             await self._turn()
-            late = anyio.current_time() - due
-            due += self._every * (1 + late // self._every)
+        while True:
+            await anyio.sleep(self._varied(self._seconds))
+            await self._turn()
+
+    def _varied(self, seconds: float) -> float:
+        return seconds * (1 + self._jitter * (2 * self._chance() - 1))
 
     async def _turn(self) -> None:
         self._failed = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Final, Protocol
 
 import anyio
@@ -12,11 +13,14 @@ from pydantic_core import from_json
 
 from udc._ids import Ambient
 from udc._types import DropletId
-from udc.errors import Conflict, ContractError, Forbidden, NotFound, Overloaded
+from udc.errors import Conflict, Forbidden, NotFound, Overloaded
 from udc.identity.claims import Principal
 from udc.instrument import Instrument, TaskMoved
 from udc.tasks.reports import Payload, Reporter
 from udc.wire.faults import answer_for
+
+CANCELLED: Final = "CANCELLED"
+"""The code of work that was cancelled with its trace."""
 
 _REMEMBERED: Final = 10_000
 _LAST_WORDS_SECONDS: Final = 5.0
@@ -32,7 +36,7 @@ class Assignment:
     data: Any  # Any: JSON values
     trace_id: str
     attempt: int
-    timeout_seconds: float | None
+    deadline: datetime | None
     principal: Principal
 
 
@@ -40,10 +44,14 @@ class Worker(Protocol):
     """Runs the handler of an assignment."""
 
     def knows(self, name: str) -> None:
-        """Raises NoHandler when no handler takes tasks of this name, Forbidden… when the caller may not."""
+        """Check that a handler takes tasks of this name.
+
+        Raises:
+            NoHandler: none does.
+        """
         ...
 
-    async def run(self, assignment: Assignment, progress: Callable[[float, str], None]) -> bytes:
+    async def run(self, assignment: Assignment, progress: Callable[[float, str], Awaitable[None]]) -> bytes:
         """The handler's result as JSON; raises what the handler raised."""
         ...
 
@@ -91,8 +99,10 @@ class TaskDesk:
         """How many tasks are being worked on."""
         return len(self._running)
 
-    def accept(self, assignment: Assignment) -> None:
-        """Take one attempt at a task. The same attempt again, or a later one while it still runs, joins it.
+    def accept(self, assignment: Assignment) -> bool:
+        """Take one attempt at a task; whether that begins a run.
+
+        The same attempt again changes nothing; a later one joins the run that goes on.
 
         Raises:
             NoHandler: no handler takes it.
@@ -111,10 +121,11 @@ class TaskDesk:
             run.assignment = assignment
             run.reporter.join(assignment.attempt)
         if run is not None or assignment.attempt == known:
-            return
+            return False
         if len(self._running) >= self._limit():
             raise Overloaded(f"{len(self._running)} tasks are running already", retry_after_seconds=5)
         self._begin(assignment)
+        return True
 
     def cancel(self, task_id: str, *, by: Principal, orchestrator: DropletId) -> None:
         """Cancel a running task; harmless for one that is done.
@@ -175,7 +186,9 @@ class TaskDesk:
         try:
             data = await self._worker.run(run.assignment, run.reporter.progress)
         except Exception as error:  # noqa: BLE001 - a border: whatever a task raises is its result
-            fault = error if isinstance(error, ContractError) else answer_for(error)
+            fault = answer_for(error)
+            if fault.code == CANCELLED:
+                return "task_cancelled", {}
             return "task_failed", {"error": f"{fault.code}: {fault.message}"}
         return "task_completed", {"result": from_json(data)}
 

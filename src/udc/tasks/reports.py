@@ -45,7 +45,7 @@ class Reporter:
         self.acknowledged()
         self._news.set()
 
-    def progress(self, percent: float, note: str) -> None:
+    async def progress(self, percent: float, note: str) -> None:
         """How far it is. Replaces progress that has not been sent yet; never the acknowledgement."""
         if self._next is None or self._next["type"] == "task_progress":
             self._next = {"type": "task_progress", **self._facts, "percent": percent, "note": note}

@@ -86,7 +86,7 @@ async def test_waits_between_restarts_grow_and_stay_under_thirty_seconds() -> No
     assert max(waits[8:]) > 10, "the waits never grew"
 
 
-async def test_a_job_keeps_its_beat_and_leaves_out_missed_turns() -> None:
+async def test_a_job_pauses_between_runs_and_never_overlaps() -> None:
     turns: list[float] = []
 
     async def work() -> None:
@@ -95,11 +95,28 @@ async def test_a_job_keeps_its_beat_and_leaves_out_missed_turns() -> None:
 
     begun = anyio.current_time()
     watch = Watch()
+    job = Job("sweep", work, seconds=10, first_after_seconds=2, chance=lambda: 0.5, jitter=0.1)
     async with anyio.create_task_group() as tasks:
-        await tasks.start(watch.supervisor.run, Job("sweep", work, every_seconds=10))
-        await anyio.sleep(65)
+        await tasks.start(watch.supervisor.run, job)
+        await anyio.sleep(60)
         tasks.cancel_scope.cancel()
-    assert turns == pytest.approx([10, 20, 50, 60])
+    assert turns == pytest.approx([2, 13, 48, 59])
+
+
+@pytest.mark.parametrize(("chance", "pause"), [(0.0, 9.0), (0.5, 10.0), (0.999, 10.998)])
+async def test_jitter_spreads_the_pause(chance: float, pause: float) -> None:
+    turns: list[float] = []
+
+    async def work() -> None:
+        turns.append(anyio.current_time() - begun)
+
+    begun = anyio.current_time()
+    watch = Watch()
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(watch.supervisor.run, Job("sweep", work, seconds=10, jitter=0.1, chance=lambda: chance))
+        await anyio.sleep(12)
+        tasks.cancel_scope.cancel()
+    assert turns == pytest.approx([pause])
 
 
 async def test_a_failed_job_is_down_until_a_turn_succeeds() -> None:
@@ -112,7 +129,7 @@ async def test_a_failed_job_is_down_until_a_turn_succeeds() -> None:
 
     watch = Watch()
     async with anyio.create_task_group() as tasks:
-        await tasks.start(watch.supervisor.run, Job("sweep", work, every_seconds=10))
+        await tasks.start(watch.supervisor.run, Job("sweep", work, seconds=10, chance=lambda: 0.5))
         await anyio.sleep(9)
         assert watch.supervisor.down == ()
         await anyio.sleep(21)

@@ -1,0 +1,53 @@
+"""What surrounds a droplet while it is served: clock, configuration sources, network, process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from udc import config as configuration
+from udc._http import HttpClient
+from udc._ids import Ambient, system
+from udc.identity._base import Tokens
+from udc.transports._base import Transport
+
+MakeTransports = Callable[[HttpClient, Tokens, configuration.DropletConfig], Mapping[str, Transport]]
+"""Makes the transports by URL scheme."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What a droplet meets when it is served. A test brings its own.
+
+    Attributes:
+        environ: environment variables.
+        config_file: the `udc_config.json` to read.
+        explicit: settings that win over all others, those of the droplet's constructor included.
+        listening: we run the server, so `server.host` tells where the droplet listens.
+        loopback: known from elsewhere (a mesh in memory); decides alone.
+        make_client: makes the HTTP client.
+        make_transports: makes the transports; `None` = HTTP only.
+        threads: sync handlers run in threads; false in virtual time, whose clock leaps while a thread works.
+        sample_process: measure CPU and memory; false in virtual time.
+        exit_process: ends the process at once.
+    """
+
+    environ: Mapping[str, str] = field(default_factory=dict)
+    config_file: Path | None = None
+    explicit: Mapping[str, Any] = field(default_factory=dict)  # Any: values of many types
+    ambient: Ambient = field(default_factory=system)
+    listening: bool = False
+    loopback: bool | None = None
+    make_client: Callable[[], HttpClient] = HttpClient
+    make_transports: MakeTransports | None = None
+    threads: bool = True
+    sample_process: bool = True
+    exit_process: Callable[[], None] = field(default=lambda: os._exit(1))
+
+    @classmethod
+    def of_process(cls) -> Surroundings:
+        """The process's own environment and working directory."""
+        return cls(environ=dict(os.environ), config_file=configuration.find_file(Path.cwd()))
