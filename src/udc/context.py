@@ -254,7 +254,7 @@ class Context:
         Raises:
             LookupError: there is none: `droplet.mesh` outside a handler starts a new trace with each call.
         """
-        lineage = self._lineage or _inherited()
+        lineage = self._trace()
         return lineage.trace_id if lineage is not None else _lacks("trace_id")
 
     @property
@@ -267,7 +267,7 @@ class Context:
     @property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:
         """The logger `udc.handler`; every line carries the trace id as `trace_id`."""
-        lineage = self._lineage or _inherited()
+        lineage = self._trace()
         return _TraceLog(_log, {"trace_id": lineage.trace_id if lineage is not None else None})
 
     @property
@@ -332,6 +332,18 @@ class Context:
             raise ValueError(f"percent is {percent}, not between 0 and 100")
         await self._progress(percent, note)
 
+    def _trace(self) -> Lineage | None:
+        """The lineage; for `droplet.mesh` the trace of the handler around, if there is one.
+
+        That without its deadline: what a handler has started may outlive it.
+        """
+        if self._lineage is not None:
+            return self._lineage
+        around = current_context.get()
+        if around is None or around._lineage is None:
+            return None
+        return Lineage(trace_id=around._lineage.trace_id, hops=around._lineage.hops)
+
     def _order(
         self,
         target: DropletId,
@@ -359,7 +371,7 @@ class Context:
         )
 
     def _onward(self, target: DropletId) -> Lineage:
-        lineage = self._lineage or _inherited()
+        lineage = self._trace()
         if lineage is None:
             return Lineage(trace_id=self._ambient.new_id())
         if lineage.hops > MAX_HOPS:
@@ -388,13 +400,6 @@ def _as_asked(reply: Reply, returns: object, target: DropletId, action: str) -> 
             f"{first['field']}: {first['message']}",
             peer=target,
         ) from error
-
-
-def _inherited() -> Lineage | None:
-    """The trace of the handler around this call; without its deadline, for a task it started may outlive it."""
-    context = current_context.get()
-    lineage = context._lineage if context is not None else None  # noqa: SLF001 - this module's own class
-    return Lineage(trace_id=lineage.trace_id, hops=lineage.hops) if lineage is not None else None
 
 
 def _lacks(name: str) -> NoReturn:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any, Final
+from typing import Any, Final, cast
 
-from udc.dispatch.declare import AnyFunction, Spec, declared_on, place_of
+from udc.dispatch.declare import AnyFunction, Spec, declared_on, inside, place_of
 from udc.dispatch.plan import CallPlan
 from udc.errors import DefinitionError
 
@@ -29,17 +28,16 @@ class Slot:
     @property
     def function(self) -> AnyFunction:
         """The plain function inside."""
-        inner: AnyFunction = self.raw.__func__ if isinstance(self.raw, staticmethod | classmethod) else self.raw
-        return inner
+        return inside(self.raw)  # type: ignore[no-any-return]  # see `raw`
 
     @property
     def bound(self) -> bool:
         """Whether access through an instance fills its first parameter."""
-        return hasattr(type(self.raw), "__get__") and not isinstance(self.raw, staticmethod)
+        return hasattr(cast("object", self.raw), "__get__") and not isinstance(self.raw, staticmethod)
 
     def call_on(self, owner: object, klass: type) -> AnyFunction:
         """The function as `owner` has it."""
-        if not hasattr(type(self.raw), "__get__"):  # a callable object
+        if not hasattr(cast("object", self.raw), "__get__"):  # a callable object
             return self.raw  # type: ignore[no-any-return]  # see `raw`
         return self.raw.__get__(None if owner is klass else owner, klass)  # type: ignore[no-any-return]  # likewise
 
@@ -100,7 +98,7 @@ def check_endpoint(function: AnyFunction, *, bound: bool) -> None:
 
 def caller_locals() -> dict[str, Any]:  # Any: whatever the frame holds
     """The local names where the class, or the decorator, stands; empty at module level."""
-    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the one way to see a function's local types
+    frame: FrameType | None = inspect.currentframe()  # the one way to see a function's local types
     while frame is not None and (
         frame.f_code.co_name == "__init_subclass__" or frame.f_globals.get("__name__", "").startswith(_OURS)
     ):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeAlias, TypedDict, TypeVar, Unpack, get_args
+from typing import Any, Final, Literal, TypeAlias, TypedDict, TypeVar, Unpack, cast, get_args
 
 from udc._types import Access
 from udc.errors import DefinitionError
@@ -34,6 +34,7 @@ __all__ = [
     "endpoint",
     "event",
     "every",
+    "inside",
     "on_ready",
     "on_start",
     "on_stop",
@@ -305,10 +306,16 @@ def _note(declaration: Declaration) -> None:
 
 def declared_on(function: object) -> tuple[Spec, ...]:
     """What the function was declared to be by the decorators of this module; the innermost first."""
-    # staticmethod and classmethod objects hold the decorated function inside.
-    inner = function.__func__ if isinstance(function, staticmethod | classmethod) else function
+    inner = inside(function)
     own: tuple[Spec, ...] = getattr(inner, "__dict__", {}).get(_NOTE, ())
     return own if inner is function else own + tuple(s for s in vars(function).get(_NOTE, ()) if s not in own)
+
+
+def inside(function: Any) -> Any:  # Any: a function, or a staticmethod or classmethod object that holds one
+    """The plain function."""
+    if isinstance(function, staticmethod | classmethod):
+        return cast("staticmethod[..., Any]", function).__func__
+    return function
 
 
 def place_of(function: object) -> str:

@@ -79,11 +79,13 @@ class InFlight:
             self._idle = self._idle or anyio.Event()
             await self._idle.wait()
 
-    def _add(self, work: Work) -> None:
+    def add(self, work: Work) -> None:
+        """For `Work`: it begins."""
         self._count += 1
         self._by_trace.setdefault(work.trace_id, set()).add(work)
 
-    def _remove(self, work: Work) -> None:
+    def remove(self, work: Work) -> None:
+        """For `Work`: it is over."""
         self._count -= 1
         works = self._by_trace[work.trace_id]
         works.discard(work)
@@ -147,7 +149,7 @@ class Work:
         return Timeout("the handler was not done by its deadline")
 
     def __enter__(self) -> Work:
-        self._home._add(self)  # noqa: SLF001 - its other half, in this module
+        self._home.add(self)
         self.scope.__enter__()
         return self
 
@@ -157,4 +159,4 @@ class Work:
         try:
             return bool(self.scope.__exit__(kind, error, traceback))
         finally:
-            self._home._remove(self)  # noqa: SLF001 - likewise
+            self._home.remove(self)

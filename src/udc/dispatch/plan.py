@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Mapping
 from dataclasses import is_dataclass
 from types import NoneType, UnionType
-from typing import Annotated, Any, Generic, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Generic, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, GetCoreSchemaHandler, PydanticUserError, TypeAdapter, ValidationError
 from pydantic.json_schema import JsonSchemaMode
@@ -61,7 +61,9 @@ class CallPlan:
     _input: TypeAdapter[Any]  # Any: the type is the handler's
     _output: TypeAdapter[Any] | None  # Any: likewise
 
-    def __init__(self, function: AnyFunction, parameters: list[inspect.Parameter], localns: Mapping[str, Any]) -> None:
+    def __init__(
+        self, function: AnyFunction, parameters: list[inspect.Parameter], localns: dict[str, Any]
+    ) -> None:  # Any: names and what they stand for
         self.name: str = getattr(function, "__qualname__", repr(function))
         self.place = place_of(function)
         self.context: str | None = None
@@ -94,7 +96,7 @@ class CallPlan:
         Raises:
             DefinitionError: the signature cannot work; names file, line and fix.
         """
-        plan = cls(function, [], localns or {})
+        plan = cls(function, [], dict(localns or {}))
         plan._parameters = plan._read_shape(bound=bound)
         plan._try_resolve()
         return plan
@@ -183,13 +185,13 @@ class CallPlan:
             return {self._whole.name: fit(self._input, data)}
         if self._reads_nothing:
             return {}
-        if type(data) is not dict:
-            data = self._as_object(data)
-        return fit(self._input, data)
+        return fit(self._input, self._as_object(data))
 
     def _as_object(self, data: Any) -> Any:  # Any: JSON
+        if isinstance(data, dict):
+            return cast("dict[str, object]", data)
         if isinstance(data, Mapping):
-            return dict(data)
+            return dict(cast("Mapping[str, object]", data))
         if data is None and self._single is None:
             return {}
         if self._single is None:
@@ -229,7 +231,7 @@ class CallPlan:
     def _try_resolve(self) -> str | None:
         """Resolve the annotations; the name that stands for nothing (yet), else `None`."""
         try:
-            hints = get_type_hints(self.function, localns=dict(self._localns), include_extras=True)
+            hints = get_type_hints(self.function, localns=self._localns, include_extras=True)
             self._assign(hints)
         except (NameError, AttributeError) as error:  # not defined yet, or a module that is still being imported
             return str(error.name)

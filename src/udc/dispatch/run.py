@@ -292,12 +292,13 @@ async def _step(layer: Middleware, call_next: CallNext, ctx: Context) -> Any:  #
 
 def _lone(error: Exception) -> Exception:
     """What a task group raised when only one thing went wrong in it."""
-    while isinstance(error, ExceptionGroup):
-        inner = cast("ExceptionGroup[Exception]", error).exceptions
+    lone: Exception = error
+    while isinstance(lone, ExceptionGroup):
+        inner = cast("ExceptionGroup[Exception]", lone).exceptions
         if len(inner) != 1:
-            break
-        error = inner[0]
-    return error
+            return error
+        lone = inner[0]
+    return lone
 
 
 def _check_scope(handler: Handler, principal: Principal) -> None:
