@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
@@ -72,7 +72,7 @@ class Runtime:
         """The background services that have crashed and are not back yet."""
         return self._supervisor.down
 
-    def spawn(self, work: Callable[[], Awaitable[object]], *, name: str) -> None:
+    def spawn(self, work: Callable[[], Coroutine[Any, Any, object]], *, name: str) -> None:
         """Run `work` in the background, as long as the droplet runs. `work` must not raise.
 
         Raises:

@@ -6,7 +6,7 @@ run with its lifespan switched off, say) are answered 503 NOT_READY with the rem
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import aclosing
 from http import HTTPStatus
 from typing import Any, Final, Protocol, TypeAlias
@@ -190,7 +190,7 @@ async def _stream(body: AsyncIterator[bytes], receive: Receive, send: Send) -> N
         tasks.cancel_scope.cancel()
 
 
-async def _closable(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _closable(body: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
     """The same parts from something that surely has `aclose`."""
     try:
         async for part in body:

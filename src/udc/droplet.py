@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 from udc._types import DropletId
 from udc.context import Context
+from udc.dispatch.declare import On
 from udc.dispatch.run import Middleware
-from udc.dispatch.table import HandlerTable, On, check_class
+from udc.dispatch.table import HandlerTable, check_class
 from udc.errors import DefinitionError, LifecycleError
 from udc.identity._base import TokenSource, Verifier
 from udc.instrument import Hook
 from udc.surface._base import Endpoint
 
 if TYPE_CHECKING:
-    from udc._wiring import Hosted, Surroundings
+    from udc._wiring.compose import Hosted
+    from udc._wiring.surroundings import Surroundings
 
 _ATTRIBUTES: Final = ("id", "name", "steward", "version", "capabilities", "needs", "wants", "endpoints")
 _OURS: Final = ("on", "mesh")
@@ -103,7 +105,7 @@ class Droplet:
         Raises:
             LifecycleError: handlers are added after the start.
         """
-        return On(self._table)
+        return self._table.on
 
     @property
     def mesh(self) -> Context:
@@ -118,7 +120,9 @@ class Droplet:
 
     def _host(self, surroundings: Surroundings | None = None) -> Hosted:
         """Make ready for one life; called by adapters and by `udc.testing`."""
-        from udc._wiring import Surroundings, compose  # here: what a running droplet needs costs start-up time
+        # Here, because what a running droplet needs costs start-up time.
+        from udc._wiring.compose import compose
+        from udc._wiring.surroundings import Surroundings
 
         return compose(self, surroundings or Surroundings.of_process())
 
@@ -135,5 +139,6 @@ def _check_names(cls: type[Droplet]) -> None:
     for name in _ATTRIBUTES:
         if inspect.isfunction(cls.__dict__.get(name)):
             raise DefinitionError(
-                f"{cls.__qualname__}.{name} is a method, but Droplet.{name} is an attribute; give the method another name"
+                f"{cls.__qualname__}.{name} is a method, but Droplet.{name} is an attribute; "
+                "give the method another name"
             )

@@ -50,8 +50,9 @@ def mask(text: str, secrets: Iterable[str] = ()) -> str:
 class EventRing:
     """Keeps the last events as rows of `GET /events`; a hook."""
 
-    def __init__(self, *, ambient: Ambient, size: int = 1000) -> None:
+    def __init__(self, *, ambient: Ambient, secrets: Iterable[str] = (), size: int = 1000) -> None:
         self._ambient = ambient
+        self._secrets = tuple(secrets)
         self._rows: deque[dict[str, Any]] = deque(maxlen=size)  # Any: details are JSON values
         self.total = 0
 
@@ -61,7 +62,9 @@ class EventRing:
             return
         self.total += 1
         name = _SNAKE.sub("_", type(event).__name__).lower()
-        detail = {key: mask(value) if isinstance(value, str) else value for key, value in asdict(event).items()}
+        detail = {
+            key: mask(value, self._secrets) if isinstance(value, str) else value for key, value in asdict(event).items()
+        }
         self._rows.append({"timestamp": iso_utc(self._ambient.now()), "event_type": name, "detail": detail})
 
     def last(self, limit: int, event_type: str | None = None) -> list[dict[str, Any]]:  # Any: as above

@@ -92,9 +92,7 @@ def make_verifier(
     policy = IssuerPolicy(
         allow_missing_audience=security.allow_missing_audience, droplet_id_from_sub=security.droplet_id_from_sub
     )
-    verifier = TokenVerifier(
-        keys, issuer=security.jwt_issuer, audiences=audiences, ambient=ambient, policy=policy
-    )
+    verifier = TokenVerifier(keys, issuer=security.jwt_issuer, audiences=audiences, ambient=ambient, policy=policy)
     return verifier, services
 
 
@@ -138,7 +136,9 @@ def make_tokens(
     Raises:
         ConfigError: a signing key that is none, or a Registry URL that is not secure.
     """
-    keeper = TokenKeeper(source or _source(config, me=me, client=client, ambient=ambient), ambient=ambient, instrument=instrument)
+    keeper = TokenKeeper(
+        source or _source(config, me=me, client=client, ambient=ambient), ambient=ambient, instrument=instrument
+    )
     return keeper, Named("tokens", keeper.run)
 
 

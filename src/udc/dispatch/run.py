@@ -29,7 +29,8 @@ __all__ = ["CallNext", "DispatchLimits", "Dispatcher", "Middleware", "Outcome"]
 
 _log = logging.getLogger("udc.dispatch")
 
-_SURVIVES_ITS_CALLER: Final = frozenset({"command", "event", "task"})
+_SURVIVES_ITS_CALLER: Final = frozenset({"command", "event"})
+"""A task has no caller to lose: it runs in the background, and who runs it may cancel it."""
 _UNANSWERED: Final = frozenset({MessageType.RESPONSE, MessageType.ERROR})
 
 CallNext: TypeAlias = Callable[[Context], Awaitable[Any]]  # Any: whatever the handler returns

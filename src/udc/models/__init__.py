@@ -12,6 +12,7 @@ from udc.models.describing import (
     State,
     VersionInfo,
 )
+from udc.models.messages import ErrorAnswer, ErrorBody, MessageBody, ReceiptBody
 from udc.models.operating import (
     EventEntry,
     EventPage,
@@ -33,14 +34,18 @@ __all__ = [
     "ChatRequest",
     "Dependencies",
     "DependencyInfo",
+    "ErrorAnswer",
+    "ErrorBody",
     "EventEntry",
     "EventPage",
     "Health",
     "Live",
     "LogEntry",
     "LogPage",
+    "MessageBody",
     "Proof",
     "Ready",
+    "ReceiptBody",
     "ReloadRequest",
     "ReloadResult",
     "SendRequest",

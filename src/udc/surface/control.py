@@ -67,7 +67,9 @@ class Control:
         try:
             changed = self._reload(asked.config_path)
         except PermissionError:
-            raise Forbidden("config_path is outside the configured directory", details={"field": "config_path"}) from None
+            raise Forbidden(
+                "config_path is outside the configured directory", details={"field": "config_path"}
+            ) from None
         except ConfigError as error:
             raise InvalidRequest(
                 "the new configuration is not valid; nothing has changed",

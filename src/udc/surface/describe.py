@@ -169,5 +169,3 @@ def _row(path: str, handler: Any, summary: str, model: Any, access: Any = "read"
     return Endpoint(
         method="GET", path=path, access=access, handler=handler, summary=summary, always=True, response_model=model
     )
-
-

@@ -16,7 +16,8 @@ from udc.errors import DeadlineExceeded, Forbidden, HopLimit, InvalidRequest, No
 from udc.identity.claims import Principal
 from udc.instrument import DuplicateSuppressed, Instrument
 from udc.messages import MAX_HOPS, Message, MessageType
-from udc.surface._base import HttpRequest, HttpResponse
+from udc.models import MessageBody, ReceiptBody
+from udc.surface._base import Endpoint, HttpRequest, HttpResponse
 from udc.wire.envelope import decode_message
 from udc.wire.ids import same_droplet
 from udc.wire.receipts import Receipt, encode_receipt
@@ -26,17 +27,16 @@ _ANSWERS: Final = frozenset({MessageType.RESPONSE, MessageType.ERROR})
 _NOT_HANDLED: Final = Outcome(result="success", handled=False, data=b"null")
 
 
-class Handlers(Protocol):
+class Dispatches(Protocol):
     """What runs a message: the dispatcher."""
-
-    def type_for_action(self, action: str | None) -> MessageType | None:
-        """The message type of the only handler of that action."""
-        ...
 
     async def dispatch(self, message: Message, principal: Principal) -> Outcome:
         """Run the handler that takes it."""
         ...
 
+
+TypeForAction = Callable[[str | None], MessageType | None]
+"""The message type of the only handler of an action, for messages that name none."""
 
 Reserved = Callable[[Message, Principal], Awaitable[object]]
 """Handles one of the contract's reserved command actions; its value is the receipt's data."""
@@ -65,8 +65,9 @@ class Messages:
 
     def __init__(
         self,
-        dispatcher: Handlers,
+        dispatcher: Dispatches,
         *,
+        type_for_action: TypeForAction,
         me: DropletId,
         name: str,
         ledger: Ledger,
@@ -76,6 +77,7 @@ class Messages:
         ambient: Ambient,
     ) -> None:
         self._dispatcher = dispatcher
+        self._type_for_action = type_for_action
         self._me = me
         self._name = name
         self._ledger = ledger
@@ -89,7 +91,7 @@ class Messages:
         require_json(request)
         principal = request.caller
         message = decode_message(
-            request.body, me=self._me, ambient=self._ambient, type_for_action=self._dispatcher.type_for_action
+            request.body, me=self._me, ambient=self._ambient, type_for_action=self._type_for_action
         )
         request.trace_id = message.trace_id
         message = self._admitted(message, principal)
@@ -105,6 +107,21 @@ class Messages:
         )
         return HttpResponse(body=encode_receipt(receipt, dialect=message.dialect))
 
+    def table(self) -> list[Endpoint]:
+        """The row of this endpoint; it is answered in every phase, because cancels are."""
+        return [
+            Endpoint(
+                method="POST",
+                path="/message",
+                access="write",
+                handler=self,
+                summary="Take one message",
+                always=True,
+                request_model=MessageBody,
+                response_model=ReceiptBody,
+            )
+        ]
+
     def _admitted(self, message: Message, principal: Principal) -> Message:
         """The message with its verified source, when it may be handled here."""
         source = _verified_source(message, principal)
@@ -115,9 +132,7 @@ class Messages:
                 hint="look the target up at the Registry again",
             )
         if message.hops > MAX_HOPS:
-            raise HopLimit(
-                f"hops is {message.hops}, at most {MAX_HOPS} are allowed", details={"hops": message.hops}
-            )
+            raise HopLimit(f"hops is {message.hops}, at most {MAX_HOPS} are allowed", details={"hops": message.hops})
         late = message.deadline is not None and message.deadline <= self._ambient.now()
         if late or (message.timeout_ms is not None and message.timeout_ms <= 0):
             raise DeadlineExceeded("the deadline had passed when the message arrived; nothing ran")
@@ -142,9 +157,7 @@ class Messages:
         )
         if duplicate:
             self._instrument.emit(
-                DuplicateSuppressed(
-                    source=message.source, message_id=message.message_id, trace_id=message.trace_id
-                )
+                DuplicateSuppressed(source=message.source, message_id=message.message_id, trace_id=message.trace_id)
             )
         return outcome, duplicate
 

@@ -76,7 +76,13 @@ class Observe:
         ]
         return [
             Endpoint(
-                method="GET", path=path, access=access, handler=handler, summary=summary, always=True, response_model=model
+                method="GET",
+                path=path,
+                access=access,
+                handler=handler,
+                summary=summary,
+                always=True,
+                response_model=model,
             )
             for path, handler, summary, model, access in rows
         ]

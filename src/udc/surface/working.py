@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any
 
 import anyio
@@ -15,7 +15,6 @@ from udc._types import DropletId
 from udc.dispatch.run import Outcome
 from udc.errors import DeadlineExceeded, Forbidden, InternalError, NotFound
 from udc.identity.claims import Principal
-from udc.instrument import Instrument
 from udc.messages import Message, MessageType, Peer
 from udc.surface._base import Endpoint, HttpRequest
 from udc.surface.facts import ProofBook
@@ -153,13 +152,11 @@ class TraceCancel:
         *,
         cancel: Callable[[str, DropletId | None], int],
         pending: Callable[[str], Iterable[Peer]],
-        forward: Callable[[Peer, Message], Awaitable[None]],
-        instrument: Instrument,
+        forward: Callable[[Peer, Message], Coroutine[Any, Any, None]],
     ) -> None:
         self._cancel = cancel
         self._pending = pending
         self._forward = forward
-        self._instrument = instrument
 
     async def __call__(self, message: Message, principal: Principal) -> Any:  # Any: JSON values
         """Cancel; only the sender's own work, unless an admin asks."""

@@ -1,1 +1,1 @@
-"""Tasks given to this droplet: taken, worked on in the background, and reported to the Orchestrator (contract section 5)."""
+"""Tasks given to this droplet: taken, worked on in the background, reported to the Orchestrator (section 5)."""

@@ -212,7 +212,5 @@ class TaskDesk:
 
     def _note(self, assignment: Assignment, state: str) -> None:
         self._instrument.emit(
-            TaskMoved(
-                task_id=assignment.task_id, state=state, attempt=assignment.attempt, trace_id=assignment.trace_id
-            )
+            TaskMoved(task_id=assignment.task_id, state=state, attempt=assignment.attempt, trace_id=assignment.trace_id)
         )

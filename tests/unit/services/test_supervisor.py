@@ -58,7 +58,9 @@ async def test_a_crashed_service_is_down_until_its_next_start() -> None:
         assert watch.downs == [("flaky",), (), ("flaky",), ()]
         assert [type(event) for event in watch.events] == [ServiceCrashed, ServiceRecovered] * 2
         assert watch.events[0] == ServiceCrashed(
-            service="flaky", error="RuntimeError: no disk", restart_in_seconds=watch.events[0].restart_in_seconds  # type: ignore[attr-defined]
+            service="flaky",
+            error="RuntimeError: no disk",
+            restart_in_seconds=watch.events[0].restart_in_seconds,  # type: ignore[attr-defined]
         )
         tasks.cancel_scope.cancel()
 

@@ -1,0 +1,387 @@
+"""Makes a hosted droplet out of a droplet and its surroundings."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import anyio
+from anyio.abc import TaskStatus
+
+from udc._http import HttpClient
+from udc._runtime import Plan, Runtime
+from udc._types import DropletId
+from udc._wiring import outgoing, trust, work
+from udc._wiring.settings import Settings
+from udc._wiring.surroundings import Surroundings
+from udc.context import Context
+from udc.dispatch.contexts import Contexts
+from udc.dispatch.dedup import Ledger
+from udc.dispatch.run import Dispatcher, DispatchLimits
+from udc.identity.instance_key import InstanceKey
+from udc.instrument import Event, Instrument, MessageHandled
+from udc.lifecycle import Lifecycle
+from udc.rings import EventRing, LogRing
+from udc.services import Service
+from udc.services.dependencies import DependencyWatch
+from udc.services.jobs import Job, ReadyHooks
+from udc.stats import ProcessSampler, Stats
+from udc.surface._base import Endpoint, Surface
+from udc.surface.border import Busy, HttpSurface, check_accepts
+from udc.surface.control import Control
+from udc.surface.describe import Describe
+from udc.surface.facts import Facts, ProofBook
+from udc.surface.guard import FailureLimit, Guard
+from udc.surface.messages import Messages
+from udc.surface.observe import Observe
+from udc.surface.openapi import OpenApi
+from udc.surface.sending import Sending
+from udc.surface.working import TraceCancel, Working, reserved
+from udc.tasks.desk import TaskDesk
+
+if TYPE_CHECKING:
+    from udc.droplet import Droplet
+
+
+class Composition:
+    """One droplet, put together for one life. The parts are made in the order in which they need each other."""
+
+    def __init__(self, droplet: Droplet, surroundings: Surroundings) -> None:
+        self.surroundings = surroundings
+        self.ambient = surroundings.ambient
+        self.clock = anyio.current_time
+        self.droplet = droplet
+        self.table = droplet._table  # noqa: SLF001 - the façade's own inside
+        self.settings = Settings(surroundings, explicit=droplet._explicit, attributes=_attributes(droplet))  # noqa: SLF001
+        self.facts = _facts(droplet, self.settings, instance_id=self.ambient.new_id(), started_at=self.ambient.wall())
+        self.lifecycle = Lifecycle()
+        self._observers(droplet)
+        self._identity(droplet)
+        self._messaging(droplet)
+        self._work()
+        self.runtime = Runtime(
+            self._plan(),
+            lifecycle=self.lifecycle,
+            instance_id=self.facts.instance_id,
+            instrument=self.instrument,
+            ambient=self.ambient,
+        )
+        self.surface = self._surface()
+        self.settings.subscribe(self._follow)
+
+    def _observers(self, droplet: Droplet) -> None:
+        secrets = _secrets(self.settings)
+        self.stats = Stats(clock=self.clock)
+        self.events = EventRing(ambient=self.ambient, secrets=secrets)
+        self.logs = LogRing(instance_id=self.facts.instance_id, secrets=secrets)
+        self.proofs = ProofBook(facts=self.facts, key=InstanceKey.generate(), ambient=self.ambient)
+        self.instrument = Instrument([self.stats, self.events, self._note_commands, *droplet._hooks])  # noqa: SLF001
+
+    def _identity(self, droplet: Droplet) -> None:
+        config = self.settings.config
+        self.client = self.surroundings.make_client()
+        made: dict[str, Any] = {
+            "client": self.client,
+            "ambient": self.ambient,
+            "instrument": self.instrument,
+        }  # Any: shared arguments
+        verifier, self.key_services = trust.make_verifier(config, me=self.facts.id, **made)
+        self.verifier = droplet._verifier or verifier  # noqa: SLF001
+        self.tokens, self.token_service = trust.make_tokens(
+            config,
+            me=self.facts.id,
+            source=droplet._token_source,
+            **made,
+        )
+
+    def _messaging(self, droplet: Droplet) -> None:
+        config = self.settings.config
+        self.directory = outgoing.make_directory(self.settings)
+        transports = outgoing.make_transports(self.surroundings, self.client, self.tokens, config)
+        self.messenger = outgoing.make_messenger(
+            self.directory,
+            transports,
+            me=self.facts.id,
+            config=config,
+            ambient=self.ambient,
+            instrument=self.instrument,
+        )
+        self.contexts = Contexts(sender=self.messenger, ambient=self.ambient, metrics=self.stats)
+        self.dispatcher = Dispatcher(
+            self.table,
+            contexts=self.contexts,
+            middleware=droplet._middleware,  # noqa: SLF001
+            instrument=self.instrument,
+            ambient=self.ambient,
+            limits=DispatchLimits(
+                in_flight=config.limits.in_flight,
+                threads=config.limits.sync_threads,
+                timeout_seconds=config.limits.handler_timeout_seconds,
+            ),
+            threads=self.surroundings.threads,
+        )
+        self.dependencies = DependencyWatch(
+            needs=self.facts.needs, wants=self.facts.wants, resolve=self.directory.resolve, probe=_probe(self.client)
+        )
+
+    def _work(self) -> None:
+        config = self.settings.config
+        self.busy = Busy()
+        self.desk = TaskDesk(
+            work.TaskWorker(self.table, self.dispatcher, me=self.facts.id, ambient=self.ambient),
+            tell=work.tell_orchestrator(self.messenger, config.orchestrator.id),
+            spawn=self._spawn,
+            instrument=self.instrument,
+            ambient=self.ambient,
+            limit=lambda: self.settings.config.limits.in_flight,
+        )
+        self.working = Working(
+            self.desk,
+            chat=work.run_chat(self.dispatcher) if self.table.chat else None,
+            orchestrator=config.orchestrator.id,
+            me=self.facts.id,
+            proofs=self.proofs,
+            ambient=self.ambient,
+        )
+        self.traces = TraceCancel(
+            cancel=lambda trace_id, by: self.dispatcher.in_flight.cancel_trace(trace_id, by=by),
+            pending=self.messenger.pending,
+            forward=work.forward_cancel(self.messenger),
+        )
+
+    def _surface(self) -> HttpSurface:
+        limits = self.settings.config.limits
+        security = self.settings.config.security
+        failures = FailureLimit(
+            limit=security.failed_auth_limit, window_seconds=security.failed_auth_window_seconds, clock=self.clock
+        )
+        messages = Messages(
+            self.dispatcher,
+            type_for_action=lambda action: None if action is None else self.table.type_for_action(action),
+            me=self.facts.id,
+            name=self.facts.name,
+            ledger=Ledger(
+                limits.dedup_window_seconds,
+                limits.dedup_entries,
+                limits.dedup_bytes,
+                clock=self.clock,
+                instrument=self.instrument,
+            ),
+            check_accepts=lambda: check_accepts(self.lifecycle),
+            reserved=reserved(self.working, self.traces),
+            instrument=self.instrument,
+            ambient=self.ambient,
+        )
+        openapi = OpenApi(self.facts, rows=lambda: surface.routes.table, public=security.public_openapi)
+        rows: list[Endpoint] = [
+            *self._describe(lambda: surface.routes.table).table(),
+            *messages.table(),
+            *Sending(self.messenger, ambient=self.ambient).table(),
+            *self._observe().table(),
+            *self._control().table(),
+            *self.working.table(),
+            *openapi.table(),
+            *self.table.endpoints,
+            *self.droplet.endpoints,
+        ]
+        surface = HttpSurface(
+            rows,
+            guard=Guard(verifier=self.verifier, failures=failures, instrument=self.instrument),
+            lifecycle=self.lifecycle,
+            limits=lambda: self.settings.config.limits,
+            busy=self.busy,
+            instrument=self.instrument,
+            ambient=self.ambient,
+            clock=self.clock,
+            instance_id=self.facts.instance_id,
+        )
+        return surface
+
+    def _describe(self, rows: Callable[[], tuple[Endpoint, ...]]) -> Describe:
+        return Describe(
+            self.facts,
+            lifecycle=self.lifecycle,
+            stats=self.stats,
+            proofs=self.proofs,
+            ambient=self.ambient,
+            actions=self.table.actions,
+            rows=rows,
+            measured=self.dependencies.measured,
+            services_down=lambda: self.runtime.services_down,
+            load=lambda: self.dispatcher.in_flight.count / self.dispatcher.in_flight.limit,
+        )
+
+    def _observe(self) -> Observe:
+        return Observe(
+            droplet_id=self.facts.id,
+            stats=self.stats,
+            logs=self.logs,
+            events=self.events,
+            proofs=self.proofs,
+            in_flight=lambda: self.dispatcher.in_flight.count,
+            public_metrics=self.settings.config.security.public_metrics,
+        )
+
+    def _control(self) -> Control:
+        enabled = self.settings.config.security.emergency_stop
+        return Control(
+            reload=self.settings.reload,
+            spawn=self._spawn,
+            stop=self.request_stop,
+            exit_process=self.surroundings.exit_process if enabled else None,
+            proofs=self.proofs,
+            instrument=self.instrument,
+            ambient=self.ambient,
+        )
+
+    def _plan(self) -> Plan:
+        hook = self.dispatcher.run_hook
+        return Plan(
+            resources=(lambda: _capture(self.logs, self.settings), lambda: self.client),
+            lifespan=self.droplet.lifespan,
+            on_start=[partial(hook, each) for each in self.table.hooks("start")],
+            on_stop=[partial(hook, each) for each in self.table.hooks("stop")],
+            services=self._services(),
+            drain=self._drain,
+            cut=self._cut,
+            grace_seconds=lambda: self.settings.config.limits.grace_seconds,
+        )
+
+    def _services(self) -> list[Service]:
+        services: list[Service] = [*self.key_services, self.token_service, self.dependencies]
+        if self.surroundings.sample_process:
+            services.append(ProcessSampler(self.stats))
+        services += [
+            Job(
+                job.name,
+                partial(self.dispatcher.run_job, job),
+                seconds=job.spec.seconds,
+                first_after_seconds=job.spec.first_after_seconds,
+                jitter=job.spec.jitter,
+                chance=self.ambient.chance,
+            )
+            for job in self.table.jobs
+        ]
+        ready = [partial(self.dispatcher.run_hook, each) for each in self.table.hooks("ready")]
+        return [*services, ReadyHooks(ready)] if ready else services
+
+    async def _drain(self) -> None:
+        await self.busy.until_idle()
+        await self.dispatcher.in_flight.drained()
+        await self.desk.drained()
+
+    async def _cut(self) -> None:
+        await self.desk.cut()
+        self.dispatcher.in_flight.cancel_all()
+        await self.dispatcher.in_flight.drained()
+
+    def _spawn(self, call: Callable[[], Coroutine[Any, Any, object]], *, name: str) -> None:
+        self.runtime.spawn(call, name=name)
+
+    def _note_commands(self, event: Event, /) -> None:
+        if isinstance(event, MessageHandled) and event.message_type == "command" and event.error_code is None:
+            self.proofs.note(f"command:{event.action}", trace_id=event.trace_id)
+
+    def _follow(self, config: Any) -> None:  # Any: a DropletConfig; followers take what they need
+        self.dispatcher.in_flight.limit = config.limits.in_flight
+
+    def request_stop(self, *, at_once: bool = False) -> None:
+        """Ask for the graceful end."""
+        self.runtime.request_stop(at_once=at_once)
+
+
+class Hosted:
+    """A droplet made ready for one life (implements the adapters' `Hosted`)."""
+
+    def __init__(self, droplet: Droplet, parts: Composition) -> None:
+        self._droplet = droplet
+        self.parts = parts
+        self.mesh: Context = parts.contexts.mesh()
+
+    @property
+    def surface(self) -> Surface:
+        """Where its requests go."""
+        return self.parts.surface
+
+    @property
+    def droplet_id(self) -> DropletId:
+        """The id it goes by."""
+        return self.parts.facts.id
+
+    async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Live once; see `Runtime.serve`."""
+        self._droplet._hosted = self  # noqa: SLF001 - the façade's `mesh` looks here
+        try:
+            await self.parts.runtime.serve(task_status=task_status)
+        finally:
+            self._droplet._hosted = None  # noqa: SLF001
+
+    def request_stop(self, *, at_once: bool = False) -> None:
+        """Ask for the graceful end; `at_once` leaves the grace out."""
+        self.parts.request_stop(at_once=at_once)
+
+
+def compose(droplet: Droplet, surroundings: Surroundings) -> Hosted:
+    """Make a droplet ready for one life.
+
+    Raises:
+        ConfigError: every problem of the configuration at once.
+        DefinitionError: endpoints that clash, or types that do not resolve.
+    """
+    return Hosted(droplet, Composition(droplet, surroundings))
+
+
+def _attributes(droplet: Droplet) -> Mapping[str, object]:
+    names = ("id", "name", "steward", "version")
+    return {f"droplet.{name}": getattr(droplet, name) for name in names if getattr(droplet, name)}
+
+
+def _facts(droplet: Droplet, settings: Settings, *, instance_id: str, started_at: float) -> Facts:
+    config = settings.config
+    build = config.build.model_dump(exclude_none=True)
+    return Facts(
+        id=config.droplet.id or 0,  # `load_for_start` has refused a missing one
+        name=config.droplet.name,
+        steward=config.droplet.steward,
+        version=config.droplet.version,
+        endpoint=config.droplet.url or "",
+        instance_id=instance_id,
+        started_at=started_at,
+        capabilities=tuple(droplet.capabilities),
+        needs=tuple(droplet.needs),
+        wants=tuple(droplet.wants),
+        environment=config.environment,
+        metadata=build,
+    )
+
+
+def _secrets(settings: Settings) -> tuple[str, ...]:
+    config = settings.config
+    secrets = (config.droplet.secret, config.security.token, config.security.signing_key)
+    return tuple(secret.reveal() for secret in secrets if secret is not None)
+
+
+@asynccontextmanager
+async def _capture(ring: LogRing, settings: Settings) -> AsyncIterator[None]:
+    """Let the ring hear every logger, and this droplet's own loggers be as loud as configured."""
+    root, own = logging.getLogger(), logging.getLogger("udc")
+    before = own.level
+    own.setLevel(settings.config.log_level)
+    settings.subscribe(lambda config: own.setLevel(config.log_level))
+    root.addHandler(ring)
+    try:
+        yield
+    finally:
+        root.removeHandler(ring)
+        own.setLevel(before)
+
+
+def _probe(client: HttpClient) -> Callable[[Any], Awaitable[bool]]:  # Any: a Peer
+    async def probe(peer: Any) -> bool:  # Any: a Peer
+        answer = await client.request("GET", f"{peer.endpoint}/health", peer=peer.label)
+        return answer.status == 200
+
+    return probe

@@ -1,0 +1,89 @@
+"""Puts together the way out: directory, transports, messenger."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from udc._http import HttpClient
+from udc._ids import Ambient
+from udc._types import DropletId
+from udc._wiring.settings import Settings
+from udc._wiring.surroundings import Surroundings
+from udc.config import DropletConfig
+from udc.directory import StaticDirectory
+from udc.identity._base import Tokens
+from udc.instrument import Instrument
+from udc.messages import Peer
+from udc.messenger import Messenger
+from udc.transports._base import Transport
+from udc.transports._exchange import audiences
+from udc.transports.http import HttpTransport
+
+
+def make_directory(settings: Settings) -> StaticDirectory:
+    """The peers of the configuration; follows a reload.
+
+    Raises:
+        ConfigError: two peers have one id.
+    """
+    directory = StaticDirectory(_peers(settings.config), well_known=_well_known(settings.config))
+    settings.subscribe(lambda config: directory.replace(_peers(config)))
+    return directory
+
+
+def make_messenger(
+    directory: StaticDirectory,
+    transports: Mapping[str, Transport],
+    *,
+    me: DropletId,
+    config: DropletConfig,
+    ambient: Ambient,
+    instrument: Instrument,
+) -> Messenger:
+    """What sends our messages."""
+    return Messenger(
+        directory,
+        transports,
+        me=me,
+        ambient=ambient,
+        instrument=instrument,
+        timeout_seconds=config.limits.call_timeout_seconds,
+    )
+
+
+def make_transports(
+    surroundings: Surroundings, client: HttpClient, tokens: Tokens, config: DropletConfig
+) -> Mapping[str, Transport]:
+    """The transports by URL scheme: HTTP, unless the surroundings bring their own."""
+    if surroundings.make_transports is not None:
+        return surroundings.make_transports(client, tokens, config)
+    http = HttpTransport(
+        client,
+        tokens,
+        audience_of=audiences(config.security.jwt_audience),
+        insecure_hosts=frozenset(config.security.insecure_hosts),
+    )
+    return {"http": http, "https": http}
+
+
+def _peers(config: DropletConfig) -> list[Peer]:
+    return [
+        Peer(
+            id=peer.id,
+            name=peer.name or str(peer.id),
+            endpoint=peer.endpoint,
+            ours=peer.ours,
+            wants_signature=peer.wants_signature,
+            without_audience=peer.without_audience,
+        )
+        for peer in config.peers
+    ]
+
+
+def _well_known(config: DropletConfig) -> dict[str, Peer]:
+    places = {
+        "registry": (config.registry.id, config.registry.url),
+        "orchestrator": (config.orchestrator.id, config.orchestrator.url),
+        "dashboard": (config.dashboard.id, config.dashboard.url),
+    }
+    return {word: Peer(id=id_, name=word, endpoint=url) for word, (id_, url) in places.items() if url is not None}
