@@ -51,7 +51,7 @@ class Composition:
         self.definition = definition
         self.table = definition.table
         self.settings = Settings(surroundings, explicit=definition.explicit, attributes=definition.attributes)
-        self.facts = _facts(
+        self.facts = make_facts(
             definition, self.settings, instance_id=self.ambient.new_id(), started_at=self.ambient.wall()
         )
         self.lifecycle = Lifecycle()
