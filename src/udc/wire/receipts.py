@@ -174,7 +174,7 @@ def _data(receipt: Mapping[str, Any], wrapped: Mapping[str, Any]) -> Any:  # Any
     result = wrapped.get("result")
     if result is not None and not (isinstance(result, str) and result in STATUS_BY_RESULT):
         return json_text.unfold(result)
-    if wrapped is not receipt:
+    if wrapped is not receipt and "received" not in wrapped:
         return wrapped or json_text.unfold(receipt["payload"])
     return receipt if RECEIPT_KEYS.isdisjoint(receipt) else None
 
