@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.unit.wire import steady
 from udc.errors import InvalidRequest
 from udc.wire.ids import MAX_NAME, MAX_NUMBER, canonical_id, numbered, same_droplet
 
@@ -43,8 +44,27 @@ def test_a_spelling_has_one_canonical_id(spelling: object, canonical: object) ->
 
 @pytest.mark.parametrize(
     "rubbish",
-    [True, False, None, 0, -1, MAX_NUMBER + 1, 14.0, "", "  ", "0", "droplet-0", "9" * 20, "9" * 5000, [14], {"id": 14}]
-    + ["a\nb", "a\x00", "x" * (MAX_NAME + 1), b"14"],
+    [
+        True,
+        False,
+        None,
+        0,
+        -1,
+        MAX_NUMBER + 1,
+        14.0,
+        "",
+        "  ",
+        "0",
+        "droplet-0",
+        "9" * 20,
+        "9" * 5000,
+        [14],
+        {"id": 14},
+        "a\nb",
+        "a\x00",
+        "x" * (MAX_NAME + 1),
+        b"14",
+    ],
 )
 def test_what_is_no_id_is_refused_and_the_field_named(rubbish: object) -> None:
     with pytest.raises(InvalidRequest) as refusal:
@@ -72,13 +92,23 @@ def test_same_droplet(a: object, b: object, same: bool) -> None:
 
 @pytest.mark.parametrize(
     ("text", "number"),
-    [("drop14.example.org", 14), ("droplet-3", 3), ("14", None), ("www.example.org", None), (None, None), (14, None)]
-    + [("drop0", None), ("drop" + "9" * 30, None), ("drop" + "9" * 300, None)],
+    [
+        ("drop14.example.org", 14),
+        ("droplet-3", 3),
+        ("14", None),
+        ("www.example.org", None),
+        (None, None),
+        (14, None),
+        ("drop0", None),
+        ("drop" + "9" * 30, None),
+        ("drop" + "9" * 300, None),
+    ],
 )
 def test_numbered_never_raises(text: object, number: int | None) -> None:
     assert numbered(text) == number
 
 
+@steady
 @given(st.one_of(st.integers(1, MAX_NUMBER), st.text()))
 def test_normalising_twice_is_normalising_once(value: int | str) -> None:
     try:
