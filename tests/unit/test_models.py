@@ -19,7 +19,8 @@ FIELDS: dict[type[models.Body], str] = {
     models.Health: "id name steward status endpoint proof cost_usd yield_usd updated_at",
     models.Capabilities: "version features dependencies udc_version metadata actions fingerprint",
     models.ActionInfo: "name message_type description input_schema output_schema idempotent scope",
-    models.State: "cpu_percent memory_mb uptime_seconds requests_total requests_per_minute errors_last_hour last_restart",
+    models.State: "cpu_percent memory_mb uptime_seconds requests_total requests_per_minute errors_last_hour"
+    " last_restart",
     models.Dependencies: "required optional missing",
     models.DependencyInfo: "id name status",
     models.SendRequest: "target message_type payload priority retry_count",
@@ -51,7 +52,7 @@ def test_every_public_model_has_its_row() -> None:
 def test_the_names_are_the_contracts(model: type[models.Body], names: str) -> None:
     assert list(model.model_fields) == names.split()
     for mode in ("validation", "serialization"):
-        schema = model.model_json_schema(mode=mode)  # type: ignore[arg-type]  # one of pydantic's two literals
+        schema = model.model_json_schema(mode=mode)
         assert list(schema["properties"]) == names.split()
     assert all(field.description for field in model.model_fields.values())
     assert model.__doc__
@@ -106,8 +107,6 @@ SEND = {"target": 4, "message_type": "query", "payload": {"type": "x"}}
         (models.ChatReply, {"response": "hi", "confidence": True}, "confidence"),
         (models.ChatReply, {"response": "hi", "confidence": 1.5}, "confidence"),
         (models.Capabilities, {"version": "1", "actions": [{"name": "x"}]}, "actions.0.message_type"),
-        (models.ChatRequest, [], "body"),
-        (models.ChatRequest, None, "body"),
     ],
 )
 def test_a_wrong_body_is_refused_by_name(model: type[models.Body], body: object, field: str) -> None:
@@ -118,7 +117,7 @@ def test_a_wrong_body_is_refused_by_name(model: type[models.Body], body: object,
     assert refusal.value.__suppress_context__
 
 
-@pytest.mark.parametrize("body", [b"{", b"\xff", b"[" * 100_000, b'{"payload": {"a": 1e999}}'])
+@pytest.mark.parametrize("body", [b"[]", b"null", b"{", b"\xff", b"[" * 100_000, b'{"payload": {"a": 1e999}}'])
 def test_a_body_that_is_no_json(body: bytes) -> None:
     with pytest.raises(InvalidRequest) as refusal:
         models.read(models.TaskRequest, body)
@@ -183,4 +182,4 @@ def test_numbers_are_finite_and_no_booleans(value: Any) -> None:
 
 def test_models_are_frozen() -> None:
     with pytest.raises(pydantic.ValidationError, match="frozen"):
-        models.Live(instance_id="i").instance_id = "j"  # type: ignore[misc]  # that is the point
+        models.Live(instance_id="i").instance_id = "j"

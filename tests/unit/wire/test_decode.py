@@ -114,28 +114,28 @@ def test_any_uuid_is_a_trace_id_and_kept_as_it_came(version: str) -> None:
     assert read(flat(trace_id=version)).trace_id == version
 
 
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        *[("trace_id", bad) for bad in ("", "x", 5, True, [], TRACE.replace("-", ""), TRACE + " ", "{" + TRACE + "}")],
-        *[("timestamp", bad) for bad in ("", "today", True, [], 1e300)],
-        *[("source", bad) for bad in (0, -1, True, 1.5, [], {}, "")],
-        *[("target", bad) for bad in (0, -1, True, 1.5, [], {}, "")],
-        *[("message_type", bad) for bad in (None, "", "COMMAND", "order", 5, True, [], {})],
-        *[("payload", bad) for bad in (None, [], "x", '{"type":"crop"}', 5, True)],
-        *[("message_id", bad) for bad in ("", 5, True, [], "x" * 129)],
-        *[("correlation_id", bad) for bad in ("", 5, True, {}, "x" * 129)],
-        *[("timeout_ms", bad) for bad in (-1, 1.5, "5", True, [], 2**53)],
-        *[("deadline", bad) for bad in ("soon", True, [], {}, 1e300)],
-        *[("attempt", bad) for bad in (0, -1, 1.0, "1", True, False, [])],
-        *[("hops", bad) for bad in (-1, 1.0, "1", True, False, [], 2**60)],
-        *[("on_behalf_of", bad) for bad in (0, True, [], "", 1.5)],
-        *[("priority", bad) for bad in ("urgent", "", 5, True, [])],
-        *[("reply_to", bad) for bad in ("", 5, True, {}, "x" * 2049)],
-        *[("signature", bad) for bad in (5, True, [], {})],
-        *[("udc_version", bad) for bad in (1.0, True, [])],
-    ],
-)
+WRONG: dict[str, list[object]] = {
+    "trace_id": ["", "x", 5, True, [], TRACE.replace("-", ""), TRACE + " ", "{" + TRACE + "}"],
+    "timestamp": ["", "today", True, [], 1e300],
+    "source": [0, -1, True, 1.5, [], {}, ""],
+    "target": [0, -1, True, 1.5, [], {}, ""],
+    "message_type": [None, "", "COMMAND", "order", 5, True, [], {}],
+    "payload": [None, [], "x", '{"type":"crop"}', 5, True],
+    "message_id": ["", 5, True, [], "x" * 129],
+    "correlation_id": ["", 5, True, {}, "x" * 129],
+    "timeout_ms": [-1, 1.5, "5", True, [], 2**53],
+    "deadline": ["soon", True, [], {}, 1e300],
+    "attempt": [0, -1, 1.0, "1", True, False, []],
+    "hops": [-1, 1.0, "1", True, False, [], 2**60],
+    "on_behalf_of": [0, True, [], "", 1.5],
+    "priority": ["urgent", "", 5, True, []],
+    "reply_to": ["", 5, True, {}, "x" * 2049],
+    "signature": [5, True, [], {}],
+    "udc_version": [1.0, True, []],
+}
+
+
+@pytest.mark.parametrize(("field", "value"), [(field, value) for field, values in WRONG.items() for value in values])
 def test_a_wrong_value_is_refused_by_name(field: str, value: object) -> None:
     assert refused(flat(**{field: value})) == field
 

@@ -26,9 +26,9 @@ FOREIGN = Peer(endpoint="http://foreign", id=5)
 SENT = Message(message_type=MessageType.QUERY, payload={}, trace_id=TRACE, timestamp=WHEN)
 
 
-def reply_to(body: object, *, status: int = 200, peer: Peer = FOREIGN, **headers: str) -> Reply:
+def reply_to(body: object, *, status: int = 200, peer: Peer = FOREIGN, headers: dict[str, str] | None = None) -> Reply:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return decode_reply(raw, status=status, headers=headers, peer=peer, message=SENT)
+    return decode_reply(raw, status=status, headers=headers or {}, peer=peer, message=SENT)
 
 
 @pytest.mark.parametrize("dialect", FORMS)
@@ -198,7 +198,7 @@ def test_from_our_own_kind_an_object_must_be_a_receipt() -> None:
 
 def test_the_answers_headers_reach_the_error() -> None:
     with pytest.raises(PeerError) as failure:
-        reply_to({}, status=503, **{"Retry-After": "7"})
+        reply_to({}, status=503, headers={"Retry-After": "7"})
     assert failure.value.retry_after_seconds == 7.0
 
 

@@ -109,17 +109,21 @@ def test_strings_that_hold_json_are_opened() -> None:
         ({"ip": 5, "port": 5}, None),
         ({"host": 5}, None),
         ({"host": "a/b"}, None),
-        *[
-            ({"endpoint": bad}, None)
-            for bad in (
-                *("ftp://a", "file:///etc/passwd", "a.example.org", "https://", "https://u:p@a", "https://a?x=1"),
-                *("https://a#x", "https://a b", "https://a\r\nX: y", "https://a\\b", "https://[::1", 5, True, [], {}),
-            )
-        ],
     ],
 )
 def test_base_url(record: dict[str, Any], url: str | None) -> None:
     assert records.base_url(record) == url
+
+
+UNFIT: list[object] = [
+    *("ftp://a", "file:///etc/passwd", "a.example.org", "https://", "https://u:p@a", "https://a?x=1", "https://a#x"),
+    *("https://a b", "https://a\r\nX: y", "https://a\\b", "https://[::1", 5, True, [], {}),
+]
+
+
+@pytest.mark.parametrize("endpoint", UNFIT)
+def test_a_url_that_no_request_should_go_to(endpoint: object) -> None:
+    assert records.base_url({"endpoint": endpoint}) is None
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from udc.wire.words import MESSAGE_TYPES, moment, status
 
 NOON = datetime(2025, 1, 2, 12, 0, 0, tzinfo=UTC)
 
-WORDS = {
+WORDS: dict[Status, list[object]] = {
     Status.ACTIVE: ["active", "healthy", "ok", "true", "running", "OK", " Healthy ", True],
     Status.INACTIVE: ["inactive", "degraded", "idle", "busy", "maintenance", "unknown"],
     Status.ERROR: ["error", "unhealthy", "down", "failed"],
