@@ -228,7 +228,7 @@ async def test_run_fetches_at_once_and_keeps_fresh(build: Build, key: SigningKey
     host = Host(key)
     keys = build(host, ttl_seconds=300)
     async with anyio.create_task_group() as group:
-        await group.start(lambda *, task_status: keys.run(task_status=task_status))
+        await group.start(keys.run)
         assert keys.kids == ()
         await anyio.sleep(1)
         assert keys.kids == (key.kid,)
@@ -288,7 +288,7 @@ async def test_callers_without_keys_wait_for_one_fetch(build: Build, key: Signin
 
     async with anyio.create_task_group() as group:
         if with_run:
-            group.start_soon(keys.run)
+            await group.start(keys.run)
         async with anyio.create_task_group() as callers:
             for _ in range(50):
                 callers.start_soon(ask)
@@ -301,7 +301,7 @@ async def test_a_wait_ends_after_two_seconds_and_the_fetch_goes_on(build: Build,
     host = Host(key, seconds=5)
     keys = build(host)
     async with anyio.create_task_group() as group:
-        group.start_soon(keys.run)
+        await group.start(keys.run)
         before = anyio.current_time()
         with pytest.raises(KeysUnavailable) as caught:
             await keys.key(key.kid)
@@ -330,7 +330,7 @@ async def test_a_cancelled_caller_disturbs_no_other(build: Build, key: SigningKe
 
     async with anyio.create_task_group() as group:
         if with_run:
-            group.start_soon(keys.run)
+            await group.start(keys.run)
         async with anyio.create_task_group() as callers:
             callers.start_soon(hasty)
             await anyio.sleep(0.01)
@@ -348,7 +348,7 @@ async def test_an_unknown_kid_brings_one_fetch_and_a_new_key_with_it(
     host = Host(key)
     keys = build(host, cooldown_seconds=30)
     async with anyio.create_task_group() as group:
-        group.start_soon(keys.run)
+        await group.start(keys.run)
         assert await outcome(keys, key.kid) == key.kid
         host.keys = (key, other_key)
         found: list[Any] = []
@@ -370,7 +370,7 @@ async def test_made_up_kids_never_flood_the_host(build: Build, key: SigningKey, 
     host = Host(key)
     keys = build(host, cooldown_seconds=30, ttl_seconds=10_000)
     async with anyio.create_task_group() as group:
-        group.start_soon(keys.run)
+        await group.start(keys.run)
         await keys.key(key.kid)
         if down:
             host.error = OSError()
@@ -399,7 +399,7 @@ async def test_an_outage_never_takes_good_keys_away(
     host = Host(key)
     keys = build(host, ttl_seconds=100)
     async with anyio.create_task_group() as group:
-        group.start_soon(keys.run)
+        await group.start(keys.run)
         await keys.key(key.kid)
         if trouble == "error":
             host.error = PeerUnreachable("no route", peer=1)
@@ -428,7 +428,7 @@ async def test_without_any_key_it_is_tried_more_often_but_backed_off(
     host.error = OSError("https://user:hunter2@registry")
     keys = build(host)
     async with anyio.create_task_group() as group:
-        group.start_soon(keys.run)
+        await group.start(keys.run)
         for _ in range(50):
             assert await outcome(keys, key.kid) is KeysUnavailable
         assert anyio.current_time() - host.calls[0] == pytest.approx(100, abs=2)
@@ -484,7 +484,7 @@ async def test_a_word_of_the_registry_brings_the_fetch_forward(
     keys = build(host, ttl_seconds=10_000)
     keys.refresh_soon()
     async with anyio.create_task_group() as group:
-        group.start_soon(keys.run)
+        await group.start(keys.run)
         await keys.key(None)
         host.keys = (other_key,)
         for _ in range(5):
@@ -502,7 +502,7 @@ async def test_run_can_be_cancelled_in_the_midst_and_run_again(build: Build, key
         await keys.run()
     assert host.together == 0
     async with anyio.create_task_group() as group:
-        group.start_soon(keys.run)
+        await group.start(keys.run)
         assert await outcome(keys, key.kid) == key.kid
         group.cancel_scope.cancel()
 
