@@ -133,6 +133,7 @@ class RemoteKeys:
         self._kid_fetch_at = -math.inf
         self._flight = Flight(self._attempt)
         self._group: TaskGroup | None = None
+        self._asked = False
         self._wake: anyio.Event | None = None
 
     @property
@@ -163,6 +164,8 @@ class RemoteKeys:
 
     def refresh_soon(self) -> None:
         """Have `run` fetch now: for a Registry's word that its keys changed (`keys_revision`)."""
+        # Kept beside the event, which between two waits nobody holds: the word must not get lost then.
+        self._asked = True
         if self._wake is not None:
             self._wake.set()
 
@@ -208,12 +211,13 @@ class RemoteKeys:
         await self._flight.join(self._group)
 
     async def _sleep_until_due(self) -> None:
-        self._wake = anyio.Event()
-        while (left := self._due_at - anyio.current_time()) > 0 and not self._wake.is_set():
+        while not self._asked and (left := self._due_at - anyio.current_time()) > 0:
+            self._wake = anyio.Event()
             with anyio.move_on_after(left):
                 await self._wake.wait()
 
     async def _attempt(self) -> None:
+        self._asked = False
         # Said beforehand: a fetch that dies with its caller must not be begun anew by each of the next.
         self._due_at = anyio.current_time() + self._pause()
         try:

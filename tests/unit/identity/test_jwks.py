@@ -229,7 +229,7 @@ async def test_run_fetches_at_once_and_keeps_fresh(build: Build, key: SigningKey
     keys = build(host, ttl_seconds=300)
     async with anyio.create_task_group() as group:
         await group.start(keys.run)
-        assert keys.kids == ()
+        assert not keys.kids
         await anyio.sleep(1)
         assert keys.kids == (key.kid,)
         assert keys.revision == 1
@@ -519,3 +519,15 @@ def test_named_hosts_may_be_plain(ambient: Ambient, recorder: Recorder) -> None:
     assert repr(keys) == "RemoteKeys('http://inside/jwks', kids=[])"
     with pytest.raises(ConfigError, match="must be some of"):
         RemoteKeys(URL, algorithms=("HS256",), **more)
+
+
+async def test_a_word_during_a_fetch_brings_another(build: Build, key: SigningKey, other_key: SigningKey) -> None:
+    host = Host(key, seconds=1)
+    keys = build(host, ttl_seconds=10_000)
+    async with anyio.create_task_group() as group:
+        await group.start(keys.run)
+        await anyio.sleep(0.5)
+        keys.refresh_soon()
+        await anyio.sleep(5)
+        assert len(host.calls) == 2
+        group.cancel_scope.cancel()

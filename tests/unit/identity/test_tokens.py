@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import anyio
@@ -155,7 +156,7 @@ async def test_it_is_renewed_between_40_and_50_percent_of_its_life(
         await keeper.get("a")
         await anyio.sleep(3600 * 1.5)
         times = [at for at, _ in source.calls]
-        assert [round((b - a) / 3600, 3) for a, b in zip(times, times[1:], strict=False)] == [0.4, 0.5, 0.45]
+        assert [round((b - a) / 3600, 3) for a, b in pairwise(times)] == [0.4, 0.5, 0.45]
         group.cancel_scope.cancel()
 
 
@@ -189,7 +190,7 @@ async def test_a_dead_token_nobody_asks_for_is_not_fetched(keeper: TokenKeeper, 
         source.error = TokenError("no such audience")
         await anyio.sleep(4000)
         tried = len(source.calls)
-        await anyio.sleep(100_000)
+        await anyio.sleep(80_000)
         assert len(source.calls) == tried
         group.cancel_scope.cancel()
 
@@ -290,8 +291,7 @@ class TestRejected:
             try:
                 token = await keeper.renew("a", token)
             except TokenError as exc:
-                assert "refused the newest token that there is for audience 'a'" in str(exc)
-                refused += 1
+                refused += "refused the newest token that there is for audience 'a'" in str(exc)
             await anyio.sleep(0.01)
         assert len(source.calls) <= 8
         assert refused > 2900
@@ -367,7 +367,7 @@ async def test_a_fixed_token_near_its_end_causes_no_tight_loop(
     async with anyio.create_task_group() as group:
         await group.start(keeper.run)
         assert await outcome(keeper) == "opaque"
-        await anyio.sleep(100_000)
+        await anyio.sleep(80_000)
         assert (await keeper.get("a")).expires_at == math.inf
         assert len(recorder.of(TokenRenewed)) == 1
         group.cancel_scope.cancel()
