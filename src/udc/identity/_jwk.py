@@ -26,6 +26,10 @@ ASYMMETRIC: Final = frozenset(
 """What may be pinned. A shared secret (HS*) would let every checker forge, `none` everybody."""
 
 
+class UnreadableKeySet(ValueError):
+    """A JWKS document that is of no use; the text says why and holds nothing of it."""
+
+
 def pinned(algorithms: Sequence[str]) -> tuple[str, ...]:
     """The algorithms, once it is sure that each may be pinned.
 
@@ -44,26 +48,26 @@ def read_set(body: bytes, algorithms: Sequence[str]) -> dict[str, PyJWK]:
     Of two keys with the same `kid` the first counts; keys that cannot be used are left out.
 
     Raises:
-        ValueError: not a key set, too large, or without a single usable key; the text holds no key.
+        UnreadableKeySet: not a key set, too large, or without a single usable key.
     """
     if len(body) > MAX_SET_BYTES:
-        raise ValueError(f"the key set has {len(body)} bytes; at most {MAX_SET_BYTES} are read")
+        raise UnreadableKeySet(f"the key set has {len(body)} bytes; at most {MAX_SET_BYTES} are read")
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):
-        raise ValueError("the key set is not JSON") from None
+        raise UnreadableKeySet("the key set is not JSON") from None
     entries = document.get("keys") if isinstance(document, dict) else None
     if not isinstance(entries, list):
-        raise ValueError("the key set has no list 'keys'")
+        raise UnreadableKeySet("the key set has no list 'keys'")
     if len(entries) > MAX_KEYS:
-        raise ValueError(f"the key set has {len(entries)} keys; at most {MAX_KEYS} are read")
+        raise UnreadableKeySet(f"the key set has {len(entries)} keys; at most {MAX_KEYS} are read")
     keys: dict[str, PyJWK] = {}
     for entry in entries:
         key = usable(entry, algorithms)
         if key is not None:
             keys.setdefault(name_of(key), key)
     if not keys:
-        raise ValueError(f"the key set has no key to check {' or '.join(algorithms)} signatures with")
+        raise UnreadableKeySet(f"the key set has no key to check {' or '.join(algorithms)} signatures with")
     return keys
 
 

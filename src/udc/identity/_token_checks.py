@@ -6,7 +6,6 @@ Each raises `Unauthorized` with a reason that holds nothing of the token, and no
 from __future__ import annotations
 
 import json
-import math
 import re
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
@@ -26,7 +25,7 @@ _MAX_MOMENT: Final = 1e11
 _BEARER_TYPES: Final = frozenset({"jwt", "at+jwt", "application/jwt", "application/at+jwt"})
 _KIND_CLAIMS: Final = ("token_use", "typ", "token_type", "type")
 _NOT_BEARER: Final = frozenset({"id", "id_token", "offline"})
-_NUMBERED: Final = re.compile(r"(?:droplet-|drop)?([1-9][0-9]{0,17})(?:\..*)?")
+_NUMBERED: Final = re.compile(r"(?:droplet-|drop)([0-9]{1,18})(?:\..*)?|([0-9]{1,18})")
 _PERMISSIONS: Final = frozenset({"read", "write", "admin"})
 
 
@@ -114,9 +113,8 @@ def check_claims(payload: bytes, expected: Expected, now: float) -> tuple[Princi
 
 def _moment(claims: dict[str, Any], name: str) -> float:  # Any: JSON values
     value = claims[name]
-    # A bool is an int to Python; a huge int overflows float(); 1e999 is read as infinity.
-    usable = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _MAX_MOMENT
-    if not usable or not math.isfinite(value):
+    # A bool is an int to Python, a huge int overflows float(), 1e999 is read as infinity: the range stops them all.
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= _MAX_MOMENT:
         raise Unauthorized(f"the token's {name} is not a time in seconds")
     return float(value)
 
@@ -175,14 +173,20 @@ def _id_from_subject(subject: str | None) -> DropletId:
     if not subject:
         raise Unauthorized("the token names no droplet (sub)")
     numbered = _NUMBERED.fullmatch(subject)
-    return int(numbered[1]) if numbered else subject
+    if numbered is None:
+        return subject
+    number = int(numbered[1] or numbered[2])
+    if number < 1:
+        raise Unauthorized("the token names no droplet (sub)")
+    return number
 
 
 def _text(claims: dict[str, Any], name: str) -> str | None:  # Any: JSON values
     value = claims.get(name)
     if value is None:
         return None
-    if not isinstance(value, str) or len(value) > _MAX_NAME_CHARS:
+    # These end up in logs and answers: neither line breaks nor lone surrogates.
+    if not isinstance(value, str) or len(value) > _MAX_NAME_CHARS or not value.isprintable():
         raise Unauthorized(f"the token's {name} is malformed")
     return value
 
