@@ -18,7 +18,7 @@ LAYERS: dict[str, int] = {
     "udc.transports": 2, "udc.transports._base": 2, "udc.identity": 2, "udc.identity.claims": 2,
     "udc.identity._base": 2, "udc.surface": 2, "udc.surface._base": 2,
     # L3 clients
-    "udc._http": 3, "udc._http.*": 3, "udc.transports.http": 3, "udc.transports.memory": 3, "udc.directory": 3,
+    "udc._http": 3, "udc._http.*": 3, "udc.transports.*": 3, "udc.directory": 3,
     "udc.messenger": 3, "udc.identity.*": 3,
     # L4 core
     "udc.services": 4, "udc.services.*": 4, "udc.stats": 4, "udc.surface.*": 4, "udc.tasks": 4, "udc.tasks.*": 4,
