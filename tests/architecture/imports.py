@@ -26,7 +26,7 @@ LAYERS: dict[str, int] = {
     # L5 adapters
     "udc.asgi": 5,
     # L6 façade
-    "udc.droplet": 6, "udc._wiring": 6, "udc": 6,
+    "udc.droplet": 6, "udc._wiring": 6, "udc._wiring.*": 6, "udc": 6,
     # L7 products
     "udc.testing": 7, "udc.testing.*": 7,
 }  # fmt: skip
@@ -34,11 +34,18 @@ LAYERS: dict[str, int] = {
 TYPING_ONLY_UPWARD: dict[tuple[str, str], str] = {}
 """(module, target) → reason: upward imports under TYPE_CHECKING that are accepted."""
 
-LAZY: dict[tuple[str, str], str] = {}
+LAZY: dict[tuple[str, str], str] = {
+    ("udc.droplet", "udc._wiring"): "what a running droplet needs costs start-up time",
+    ("udc.droplet", "udc._wiring.compose"): "likewise: a name of the package may also be its module",
+    ("udc.stats", "psutil"): "likewise",
+}
 """(module, top-level name or udc module) → reason: imports inside functions that are accepted."""
 
 FROM_LAYER = {"pydantic": 1, "pydantic_core": 1, "anyio": 2}
 """Package → the lowest layer that may import it."""
+
+TYPING_ONLY_FOREIGN = frozenset({"typing_extensions"})
+"""Packages that are no dependency of ours; type checkers have them, and nobody else reads them."""
 
 HOMES: dict[str, tuple[str, ...]] = {
     "httpx2": ("udc._http",),
@@ -122,7 +129,8 @@ def foreign_packages_stay_at_home(tree: SourceTree) -> Iterator[str]:
     for module in tree:
         for found in tree.imports(module):
             top = found.target.split(".")[0]
-            reason = None if top == own or top in sys.stdlib_module_names else _foreign(module.name, top)
+            known = {own, *sys.stdlib_module_names, *(TYPING_ONLY_FOREIGN if found.typing_only else ())}
+            reason = None if top in known else _foreign(module.name, top)
             if reason:
                 yield f"{module.name}:{found.line} imports {top}: {reason}"
 

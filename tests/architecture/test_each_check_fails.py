@@ -81,6 +81,7 @@ BUGS: list[tuple[Check, dict[str, str], str]] = [
     (imports.foreign_packages_stay_at_home, _use("import starlette.types", "asgi.py"), "imports starlette"),
     (imports.foreign_packages_stay_at_home, _use("import uvicorn", "droplet.py"), "imports uvicorn"),
     (imports.foreign_packages_stay_at_home, _use("import httpx"), "not a dependency of udc"),
+    (imports.foreign_packages_stay_at_home, _use("import typing_extensions"), "not a dependency of udc"),
     (imports.imports_stand_at_the_top, _use("def f():\n    import json"), "imports json inside a function"),
     (imports.own_modules_exist, _use("from udc.nowhere import X"), "imports udc.nowhere, which does not exist"),
     (statements.nothing_forbidden_is_named, _use("import time\ntime.time()"), "models:3 uses time.time"),
@@ -154,6 +155,7 @@ def test_no_check_is_left_unplanted() -> None:
         "try:\n    pass\nexcept BaseException:\n    raise",
         '__all__ = ["A"]\nA = 1\n"""Documented."""',
         "import time\ntime.gmtime(0)",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from typing_extensions import TypeForm",
     ],
 )
 def test_what_only_looks_like_a_bug_passes(code: str, tmp_path: Path) -> None:
