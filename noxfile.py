@@ -83,7 +83,7 @@ def lint(session: nox.Session) -> None:
 @nox.session(python=TRIO_PYTHON)
 def types(session: nox.Session) -> None:
     """mypy and pyright, both strict, and the public API complete for both."""
-    session.install("--editable", ".", *group("test"), *group("types"), *group("nox"))
+    session.install("--editable", ".", *group("test"), *group("types"))
     session.run("mypy")
     session.run("pyright")
     session.run("pyright", "--ignoreexternal", "--verifytypes", "udc")

@@ -36,10 +36,9 @@ TYPING_ONLY_UPWARD: dict[tuple[str, str], str] = {}
 
 LAZY: dict[tuple[str, str], str] = {
     ("udc.droplet", "udc._wiring"): "what a running droplet needs costs start-up time",
-    ("udc.droplet", "udc._wiring.compose"): "likewise: a name of the package may also be its module",
     ("udc.stats", "psutil"): "likewise",
 }
-"""(module, top-level name or udc module) → reason: imports inside functions that are accepted."""
+"""(module, package or module of ours) → reason: imports inside functions that are accepted, with all below them."""
 
 FROM_LAYER = {"pydantic": 1, "pydantic_core": 1, "anyio": 2}
 """Package → the lowest layer that may import it."""
@@ -154,7 +153,8 @@ def imports_stand_at_the_top(tree: SourceTree) -> Iterator[str]:
         for found in tree.imports(module):
             top = found.target.split(".")[0]
             name = found.target if top == tree.package.name else top
-            if found.lazy and (module.name, name) not in LAZY:
+            accepted = any((module.name, package) in LAZY for package in (name, *ancestors(name)))
+            if found.lazy and not accepted:
                 yield f"{module.name}:{found.line} imports {name} inside a function: move it up, or list it in LAZY"
 
 

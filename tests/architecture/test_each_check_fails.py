@@ -119,6 +119,11 @@ BUGS: list[tuple[Check, dict[str, str], str]] = [
     (shape.no_module_is_empty, {"wire/__init__.py": ""}, "udc.wire has no docstring"),
     (shape.public_names_are_documented, _use('__all__ = ["f"]\ndef f(): pass'), "udc.models.f is public"),
     (shape.public_names_are_documented, _use('__all__ = ["A"]\nA = 1'), "udc.models.A is public"),
+    (
+        shape.public_names_are_documented,
+        _use('__all__ = ["f"]\nclass C:\n    def f(self): pass\nf = C().f'),
+        "udc.models.f is public",
+    ),
     (shape.public_names_are_documented, _use('__all__ = ["A"]'), "udc.models.A is public"),
     (
         shape.public_names_are_documented,
@@ -154,6 +159,8 @@ def test_no_check_is_left_unplanted() -> None:
         "def uuid_v4(): pass",
         "try:\n    pass\nexcept BaseException:\n    raise",
         '__all__ = ["A"]\nA = 1\n"""Documented."""',
+        '__all__ = ["f"]\nclass C:\n    def f(self):\n        """Documented."""\nf = C().f',
+        'from typing import overload\n__all__ = ["f"]\n@overload\ndef f(): ...\ndef f():\n    """Documented."""',
         "import time\ntime.gmtime(0)",
         "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from typing_extensions import TypeForm",
     ],
