@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -35,7 +35,9 @@ class Section(BaseModel):
 
     # hide_input_in_errors: pydantic would print a refused value, and it may be a secret.
     # defer_build, and factories below: building the validators takes longer than all other imports of ours.
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True
+    )
 
 
 class DropletSection(Section):
@@ -85,7 +87,7 @@ class PeerConfig(Section):
     """A droplet that is known without a Registry."""
 
     # A list of peers may be shared with droplets that know more keys than we do.
-    model_config = ConfigDict(extra="ignore")
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="ignore")
 
     id: Id | None = None
     name: Text = ""
