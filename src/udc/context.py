@@ -1,0 +1,406 @@
+"""What a handler holds in its hand: the message it answers, and the way onward into the mesh.
+
+The same `Context` serves handlers, hooks, `@every` jobs and `droplet.mesh`; the last three answer no message.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, Protocol, TypedDict, TypeVar, Unpack, overload
+
+import anyio
+from pydantic import ValidationError
+
+from udc._ids import Ambient
+from udc._types import UNSET, DropletId, JsonObject
+from udc.dispatch.values import adapter_of, fit, problems
+from udc.errors import HopLimit, InvalidReply
+from udc.identity.claims import Principal
+from udc.messages import MAX_HOPS, Message, MessageType, Priority, Reply
+
+__all__ = [
+    "CallOptions",
+    "Context",
+    "Lineage",
+    "Metrics",
+    "Order",
+    "Progress",
+    "Sender",
+    "Verb",
+    "current_context",
+]
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeForm  # pydantic brings it; only type checkers read it
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lineage:
+    """Where an outgoing message comes from.
+
+    Attributes:
+        trace_id: shared by every message that one first message caused.
+        hops: how many droplets the trace has been through, this one included.
+        deadline: when the work it belongs to must be done, by `anyio.current_time()`; `None` = no end set.
+        on_behalf_of: for whom the work is done, when that is not the sender.
+    """
+
+    trace_id: str
+    hops: int = 0
+    deadline: float | None = None
+    on_behalf_of: DropletId | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """An outgoing message as its sender asks for it; the messenger makes the `Message`.
+
+    Attributes:
+        action, data: written by the contract's rule (section 3), unless `payload` is given.
+        payload: the whole payload, sent verbatim.
+        timeout_seconds: limit of the whole call with its retries; the lineage's deadline counts as well.
+        retries: how often to try again; `None` = the policy's number.
+        message_id: its identity for de-duplication; `None` = a fresh one.
+    """
+
+    target: DropletId
+    message_type: MessageType
+    lineage: Lineage
+    action: str | None = None
+    data: Any = None  # Any: whatever can be made JSON
+    payload: JsonObject | None = None
+    timeout_seconds: float | None = None
+    retries: int | None = None
+    priority: Priority = Priority.NORMAL
+    message_id: str | None = None
+
+
+class Sender(Protocol):
+    """Sends messages: the messenger, or a test's stand-in."""
+
+    async def send(self, order: Order) -> Reply:
+        """Deliver the order and return the peer's receipt.
+
+        On cancel the call is given up; the peer may have worked on it.
+
+        Raises:
+            DeliveryError: it did not succeed; the subclass says whether it may have run.
+        """
+        ...
+
+
+class Metrics(Protocol):
+    """What a handler may count."""
+
+    def count(self, name: str, n: int = 1) -> None:
+        """Add to a counter of the droplet's own."""
+        ...
+
+    def gauge(self, name: str, value: float) -> None:
+        """Set a gauge of the droplet's own."""
+        ...
+
+    def book(self, cost_usd: float = 0.0, yield_usd: float = 0.0) -> None:
+        """Book money: the sums are `cost_usd` and `yield_usd` of `/health`."""
+        ...
+
+
+Progress = Callable[[float, str], Awaitable[None]]
+"""Takes a task's percentage and note on their way to the Orchestrator."""
+
+
+class CallOptions(TypedDict, total=False):
+    """What every outgoing call takes beside its content.
+
+    Attributes:
+        timeout_seconds: limit of the whole call with its retries (default: the messenger's, 10 s); an
+            inherited deadline that ends earlier counts.
+        retries: how often to try again (default: the retry policy's).
+        priority: `high`, `normal` or `low`.
+        message_id: its identity for de-duplication (default: a fresh one).
+    """
+
+    timeout_seconds: float | None
+    retries: int | None
+    priority: Priority | Literal["high", "normal", "low"]
+    message_id: str | None
+
+
+class Verb:
+    """One way to call a peer for its data: `ctx.query`, `ctx.command`, `ctx.event`, `ctx.status`."""
+
+    __slots__ = ("_context", "_message_type")
+
+    def __init__(self, context: Context, message_type: MessageType) -> None:
+        self._context = context
+        self._message_type = message_type
+
+    @overload
+    async def __call__(
+        self,
+        target: DropletId,
+        action: str,
+        data: object = None,
+        *,
+        returns: TypeForm[T],
+        **options: Unpack[CallOptions],
+    ) -> T: ...
+
+    @overload
+    async def __call__(
+        self,
+        target: DropletId,
+        action: str,
+        data: object = None,
+        **options: Unpack[CallOptions],
+    ) -> Any: ...  # Any: without `returns=` only the caller knows what the peer sends
+
+    async def __call__(
+        self,
+        target: DropletId,
+        action: str,
+        data: object = None,
+        *,
+        returns: object = UNSET,
+        **options: Unpack[CallOptions],
+    ) -> Any:  # Any: see the overloads
+        """Call a peer and return the data it answers with.
+
+        On cancel the call is given up; the peer may have worked on it.
+
+        Args:
+            target: the peer's id or name.
+            action: what is asked of it.
+            data: the handler's data there: whatever can be made JSON, pydantic models and dataclasses included.
+            returns: the type to validate the answer against, and the type returned; `int | None` will do.
+            options: see `CallOptions`.
+
+        Raises:
+            DeliveryError: the call did not succeed: `PeerError`, `PeerUnreachable`, `CallTimeout`, ….
+            InvalidReply: the answer is not what `returns` asks for.
+            HopLimit: the trace has been through 16 droplets.
+        """
+        reply = await self._context.call(target, action, data, message_type=self._message_type, **options)
+        return reply.data if returns is UNSET else _as_asked(reply, returns, target, action)
+
+
+class _TraceLog(logging.LoggerAdapter[logging.Logger]):
+    """Adds the trace id to every line, and keeps the caller's own `extra` (the standard adapter drops it)."""
+
+    def process(
+        self,
+        msg: Any,  # Any: as the standard library has it
+        kwargs: MutableMapping[str, Any],  # Any: likewise
+    ) -> tuple[Any, MutableMapping[str, Any]]:
+        kwargs["extra"] = {**(self.extra or {}), **(kwargs.get("extra") or {})}
+        return msg, kwargs
+
+
+class Context:
+    """The message being answered, and the mesh. Made by `udc.dispatch.contexts`, not by hand.
+
+    Attributes:
+        metrics: counters, gauges and money of this droplet.
+    """
+
+    __slots__ = ("_ambient", "_lineage", "_message", "_principal", "_progress", "_sender", "metrics")
+
+    def __init__(
+        self,
+        sender: Sender,
+        *,
+        ambient: Ambient,
+        metrics: Metrics,
+        lineage: Lineage | None = None,
+        message: Message | None = None,
+        principal: Principal | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        self._sender = sender
+        self._ambient = ambient
+        self._lineage = lineage
+        self._message = message
+        self._principal = principal
+        self._progress = progress
+        self.metrics = metrics
+
+    @property
+    def message(self) -> Message:
+        """The message being answered.
+
+        Raises:
+            LookupError: none is: this is a hook, a job or `droplet.mesh`.
+        """
+        return self._message if self._message is not None else _lacks("message")
+
+    @property
+    def principal(self) -> Principal:
+        """Who sent the message, as verified.
+
+        Raises:
+            LookupError: nobody did: this is a hook, a job or `droplet.mesh`.
+        """
+        return self._principal if self._principal is not None else _lacks("principal")
+
+    @property
+    def trace_id(self) -> str:
+        """The trace this work belongs to: it goes with every onward call.
+
+        Raises:
+            LookupError: there is none: `droplet.mesh` outside a handler starts a new trace with each call.
+        """
+        lineage = self._trace()
+        return lineage.trace_id if lineage is not None else _lacks("trace_id")
+
+    @property
+    def remaining_seconds(self) -> float | None:
+        """Time left until the deadline of this work, never below 0; `None` when it has none."""
+        if self._lineage is None or self._lineage.deadline is None:
+            return None
+        return max(0.0, self._lineage.deadline - anyio.current_time())
+
+    @property
+    def log(self) -> logging.LoggerAdapter[logging.Logger]:
+        """The logger `udc.handler`; every line carries the trace id as `trace_id`."""
+        lineage = self._trace()
+        return _TraceLog(_log, {"trace_id": lineage.trace_id if lineage is not None else None})
+
+    @property
+    def query(self) -> Verb:
+        """Ask a peer something: `await ctx.query("billing", "balance", {...}, returns=Balance)`."""
+        return Verb(self, MessageType.QUERY)
+
+    @property
+    def command(self) -> Verb:
+        """Have a peer do something: `await ctx.command("printer", "print", {...})`."""
+        return Verb(self, MessageType.COMMAND)
+
+    @property
+    def event(self) -> Verb:
+        """Tell a peer what happened: `await ctx.event("audit", "printed", {...})`."""
+        return Verb(self, MessageType.EVENT)
+
+    @property
+    def status(self) -> Verb:
+        """Tell a peer how things stand: `await ctx.status("dashboard", "load", {...})`."""
+        return Verb(self, MessageType.STATUS)
+
+    async def call(
+        self,
+        target: DropletId,
+        action: str,
+        data: object = None,
+        *,
+        message_type: MessageType | Literal["query", "command", "event", "status"] = MessageType.QUERY,
+        **options: Unpack[CallOptions],
+    ) -> Reply:
+        """Call a peer and return its whole receipt: `handled`, `duplicate`, `peer` and all.
+
+        Raises and cancels as `query` does, `InvalidReply` for data excepted.
+        """
+        content = {"action": action, "data": data}
+        return await self._sender.send(self._order(target, MessageType(message_type), content, **options))
+
+    async def send(
+        self,
+        target: DropletId,
+        message_type: MessageType | Literal["query", "command", "event", "status"],
+        payload: JsonObject,
+        **options: Unpack[CallOptions],
+    ) -> Reply:
+        """Send a payload exactly as it is, for peers that want a form of their own; returns the receipt.
+
+        Raises and cancels as `call` does.
+        """
+        return await self._sender.send(self._order(target, MessageType(message_type), {"payload": payload}, **options))
+
+    async def progress(self, percent: float, note: str = "") -> None:
+        """Tell the Orchestrator how far a task is.
+
+        Raises:
+            LookupError: this is no task.
+            ValueError: the percentage is not between 0 and 100.
+        """
+        if self._progress is None:
+            raise LookupError("ctx.progress is for tasks, and this is none: declare the handler with @task")
+        if not 0 <= percent <= 100:
+            raise ValueError(f"percent is {percent}, not between 0 and 100")
+        await self._progress(percent, note)
+
+    def _trace(self) -> Lineage | None:
+        """The lineage; for `droplet.mesh` the trace of the handler around, if there is one.
+
+        That without its deadline: what a handler has started may outlive it.
+        """
+        if self._lineage is not None:
+            return self._lineage
+        around = current_context.get()
+        if around is None or around._lineage is None:
+            return None
+        return Lineage(trace_id=around._lineage.trace_id, hops=around._lineage.hops)
+
+    def _order(
+        self,
+        target: DropletId,
+        message_type: MessageType,
+        content: Mapping[str, Any],  # Any: `action` and `data`, or `payload`
+        *,
+        timeout_seconds: float | None = None,
+        retries: int | None = None,
+        priority: Priority | str = Priority.NORMAL,
+        message_id: str | None = None,
+    ) -> Order:
+        if timeout_seconds is not None and not timeout_seconds > 0:
+            raise ValueError(f"timeout_seconds is {timeout_seconds}, not above 0")
+        if retries is not None and retries < 0:
+            raise ValueError(f"retries is {retries}, below 0")
+        return Order(
+            target=target,
+            message_type=message_type,
+            lineage=self._onward(target),
+            timeout_seconds=timeout_seconds,
+            retries=retries,
+            priority=Priority(priority),
+            message_id=message_id,
+            **content,
+        )
+
+    def _onward(self, target: DropletId) -> Lineage:
+        lineage = self._trace()
+        if lineage is None:
+            return Lineage(trace_id=self._ambient.new_id())
+        if lineage.hops > MAX_HOPS:
+            raise HopLimit(
+                f"the call to {target!r} would be hop {lineage.hops} of trace {lineage.trace_id}; "
+                f"{MAX_HOPS} are allowed",
+                details={"target": target, "hops": lineage.hops},
+            )
+        return lineage
+
+
+current_context: Final[ContextVar[Context | None]] = ContextVar("udc_current_context", default=None)
+"""The context of the handler, hook or job that runs now: log lines take their trace id from it."""
+
+_log = logging.getLogger("udc.handler")
+
+
+def _as_asked(reply: Reply, returns: object, target: DropletId, action: str) -> Any:  # Any: typed by Verb's overloads
+    try:
+        return fit(adapter_of(returns), reply.data)
+    except ValidationError as error:
+        first = problems(error)[0]
+        name = getattr(returns, "__name__", None) or str(returns)
+        raise InvalidReply(
+            f"{reply.peer.label} answered {action!r} with something other than {name}: "
+            f"{first['field']}: {first['message']}",
+            peer=target,
+        ) from error
+
+
+def _lacks(name: str) -> NoReturn:
+    raise LookupError(f"ctx.{name}: hooks, @every jobs and droplet.mesh answer no message; take it in a handler")

@@ -1,0 +1,72 @@
+"""Makes the contexts of one droplet: for a message, for a hook or a job, for `droplet.mesh`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from udc._ids import Ambient
+from udc.context import Context, Lineage, Metrics, Progress, Sender
+from udc.identity.claims import Principal
+from udc.messages import Message
+
+__all__ = ["Contexts", "NoMetrics"]
+
+
+class NoMetrics:
+    """Counts nothing: for a context outside a droplet."""
+
+    __slots__ = ()
+
+    def count(self, name: str, n: int = 1) -> None:
+        """Drop it."""
+
+    def gauge(self, name: str, value: float) -> None:
+        """Drop it."""
+
+    def book(self, cost_usd: float = 0.0, yield_usd: float = 0.0) -> None:
+        """Drop it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contexts:
+    """Makes contexts: what all of a droplet's have in common.
+
+    Attributes:
+        sender: sends their onward calls.
+        metrics: what they count with.
+    """
+
+    sender: Sender
+    ambient: Ambient
+    metrics: Metrics = NoMetrics()  # noqa: RUF009 - it holds nothing
+
+    def answering(
+        self,
+        message: Message,
+        principal: Principal,
+        *,
+        deadline: float | None,
+        progress: Progress | None = None,
+    ) -> Context:
+        """The context of the handler that answers the message."""
+        lineage = Lineage(
+            trace_id=message.trace_id, hops=message.hops + 1, deadline=deadline, on_behalf_of=message.on_behalf_of
+        )
+        return Context(
+            self.sender,
+            ambient=self.ambient,
+            metrics=self.metrics,
+            lineage=lineage,
+            message=message,
+            principal=principal,
+            progress=progress,
+        )
+
+    def tracing(self, lineage: Lineage | None = None) -> Context:
+        """A context that answers no message, for a hook or one run of a job: all its calls share a trace."""
+        lineage = lineage or Lineage(trace_id=self.ambient.new_id())
+        return Context(self.sender, ambient=self.ambient, metrics=self.metrics, lineage=lineage)
+
+    def mesh(self) -> Context:
+        """The context behind `droplet.mesh`: inside a handler its calls join that trace, elsewhere each starts one."""
+        return Context(self.sender, ambient=self.ambient, metrics=self.metrics)

@@ -1,0 +1,169 @@
+"""De-duplication: what was done once is not done again, it is answered again (contract section 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+import anyio
+
+from udc._types import DropletId
+from udc.dispatch.run import Outcome
+from udc.errors import Conflict, ContractError, DeliveryError, UdcError
+from udc.instrument import Instrument, ReceiptEvicted
+
+__all__ = ["Ledger", "MessageKey"]
+
+MessageKey: TypeAlias = tuple[DropletId, str]
+"""The verified source, and its `message_id`."""
+
+_ENTRY_BYTES: Final = 512
+"""What an entry costs beside its contents, about."""
+
+
+@dataclass(slots=True)
+class _Done:
+    """One message that has its answer for good: an outcome, or an error that trying again will not change."""
+
+    fingerprint: bytes
+    answer: Outcome | UdcError
+    at: float
+    size: int
+
+
+class _Running:
+    """One message that runs now. `done` is made by the first who waits."""
+
+    __slots__ = ("answer", "done", "fingerprint")
+
+    def __init__(self, fingerprint: bytes) -> None:
+        self.fingerprint = fingerprint
+        self.done: anyio.Event | None = None
+        self.answer: Outcome | UdcError | None = None
+
+
+class Ledger:
+    """Remembers the answers of messages. O(1) for each; one event loop.
+
+    Args:
+        window_seconds: how long an answer is remembered.
+        max_entries, max_bytes: the room; when it is used up the oldest go early, with a `ReceiptEvicted`.
+            What still runs is never forgotten.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        window_seconds: float = 600.0,
+        max_entries: int = 10_000,
+        max_bytes: int = 16 * 1024 * 1024,
+        *,
+        clock: Callable[[], float] = anyio.current_time,
+        instrument: Instrument,
+    ) -> None:
+        self._window = window_seconds
+        self._max_entries = max_entries
+        self._max_bytes = max_bytes
+        self._clock = clock
+        self._instrument = instrument
+        self._running: dict[MessageKey, _Running] = {}
+        self._done: dict[MessageKey, _Done] = {}  # in the order they were done, for dicts keep theirs
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        """How many answers are remembered."""
+        return len(self._done)
+
+    @property
+    def size(self) -> int:
+        """About how many bytes they take."""
+        return self._bytes
+
+    async def once(
+        self, key: MessageKey, fingerprint: bytes, run: Callable[[], Awaitable[Outcome]]
+    ) -> tuple[Outcome, bool]:
+        """Run it, or answer as the first time.
+
+        While the first runs, a duplicate waits for it; if that ends without an answer for good (a retryable
+        error, a cancelled caller), one of those who wait runs it.
+
+        On cancel of a duplicate nothing happens to the first.
+
+        Args:
+            key: who sent it, and under which id.
+            fingerprint: of action and payload.
+            run: does the work; remembered when it returns, or raises an error that is not retryable.
+
+        Returns:
+            The outcome, and whether it is a duplicate's.
+
+        Raises:
+            Conflict: the id has been used for something else.
+            UdcError: as `run` raised it, now or the first time.
+        """
+        while True:
+            self._expire()
+            known = self._done.get(key) or self._running.get(key)
+            if known is None:
+                return await self._run(key, fingerprint, run), False
+            if known.fingerprint != fingerprint:
+                raise Conflict(
+                    f"message_id {key[1]!r} has been used for another action or payload",
+                    details={"message_id": key[1]},
+                    hint="give each new message an id of its own; only a repetition carries the same",
+                )
+            if isinstance(known, _Running):
+                known.done = known.done or anyio.Event()
+                await known.done.wait()
+            if isinstance(known.answer, Outcome):
+                return known.answer, True
+            if known.answer is not None:
+                raise _again(known.answer)
+
+    async def _run(self, key: MessageKey, fingerprint: bytes, run: Callable[[], Awaitable[Outcome]]) -> Outcome:
+        running = self._running[key] = _Running(fingerprint)
+        try:
+            outcome = await run()
+            running.answer = outcome
+        except ContractError as error:
+            if not error.retryable:
+                running.answer = _again(error)
+            raise
+        except DeliveryError as error:
+            running.answer = _again(error)  # answered as 503 or 500 without `retryable`: an answer for good
+            raise
+        finally:
+            # Nothing may be awaited from here on: a cancelled caller must not lose what has been done.
+            del self._running[key]
+            if running.answer is not None:
+                self._remember(key, fingerprint, running.answer)
+            if running.done is not None:
+                running.done.set()
+        return outcome
+
+    def _remember(self, key: MessageKey, fingerprint: bytes, answer: Outcome | UdcError) -> None:
+        content = len(answer.data) if isinstance(answer, Outcome) else 4 * len(repr(vars(answer)))
+        entry = _Done(fingerprint, answer, self._clock(), _ENTRY_BYTES + len(fingerprint) + 4 * len(key[1]) + content)
+        self._done[key] = entry
+        self._bytes += entry.size
+        while len(self._done) > self._max_entries or self._bytes > self._max_bytes:
+            self._instrument.emit(ReceiptEvicted(age_seconds=self._clock() - self._forget_oldest().at))
+
+    def _expire(self) -> None:
+        horizon = self._clock() - self._window
+        while self._done and next(iter(self._done.values())).at <= horizon:
+            self._forget_oldest()
+
+    def _forget_oldest(self) -> _Done:
+        entry = self._done.pop(next(iter(self._done)))
+        self._bytes -= entry.size
+        return entry
+
+
+def _again(error: UdcError) -> UdcError:
+    """A fresh copy: a raised error gathers traceback and context, and with them everything its frames held."""
+    copy = type(error).__new__(type(error))
+    copy.__dict__.update(vars(error))
+    copy.args = error.args
+    return copy
