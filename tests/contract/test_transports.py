@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from contextvars import ContextVar
-from typing import Protocol
+from typing import Any, Protocol
 
 import anyio
 import pytest
@@ -113,7 +113,7 @@ async def world(request: pytest.FixtureRequest, purse: Purse) -> AsyncIterator[W
 
 
 def message(kind: MessageType = MessageType.QUERY, data: object = None, **more: object) -> Message:
-    fields = {"trace_id": AMBIENT.new_id(), "timestamp": AMBIENT.now(), "source": 7, **more}
+    fields: dict[str, Any] = {"trace_id": AMBIENT.new_id(), "timestamp": AMBIENT.now(), "source": 7, **more}
     return compose(kind, "balance", {"steward": "ada"} if data is None else data, **fields)
 
 
@@ -190,7 +190,7 @@ async def test_what_is_no_receipt_is_an_invalid_reply(world: World) -> None:
 
 
 async def test_where_nobody_listens_nothing_was_sent(world: World) -> None:
-    with pytest.raises(PeerUnreachable, match="billing is not reachable.*nothing was sent") as caught:
+    with pytest.raises(PeerUnreachable, match=r"billing is not reachable.*nothing was sent") as caught:
         await world.transport.deliver(ours(await world.nowhere()), message())
     assert caught.value.peer == "billing"
 
@@ -199,7 +199,7 @@ async def test_a_lost_answer_may_have_been_work_done(world: World) -> None:
     droplet = Droplet()
     world.lose_answers()
     endpoint = await world.listen(droplet)
-    with pytest.raises(ConnectionLost, match="billing.*may have reached it") as caught:
+    with pytest.raises(ConnectionLost, match=r"billing.*may have reached it") as caught:
         await world.transport.deliver(ours(endpoint), message())
     assert caught.value.peer == "billing"
     assert len(droplet.messages) == 1

@@ -42,7 +42,7 @@ class Droplet:
         self.requests.append(request)
         try:
             return await self._answer(request)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - a border
             return self._refusal(answer_for(error))
 
     async def _answer(self, request: HttpRequest) -> HttpResponse:

@@ -77,7 +77,7 @@ async def test_an_unknown_id_is_told_who_there_is(directory: StaticDirectory) ->
 
 async def test_of_many_peers_ten_are_shown() -> None:
     directory = StaticDirectory(peer(number, at=f"http://h{number}") for number in range(1, 1001))
-    with pytest.raises(UnknownPeer, match="known: '1', .* and 990 more$"):
+    with pytest.raises(UnknownPeer, match=r"known: '1', .* and 990 more$"):
         await directory.resolve("nobody")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from tests.unit.outgoing.droplets import AMBIENT, Droplet, Purse
@@ -173,7 +174,7 @@ async def test_a_crash_before_the_first_step_runs_nothing(network: MemoryNetwork
     class Working(Page):
         async def handle(self, request: HttpRequest) -> HttpResponse:
             nonlocal done
-            await anyio.sleep(0)
+            await anyio.lowlevel.checkpoint()
             done = True
             return HttpResponse()
 
@@ -213,7 +214,7 @@ async def test_a_surface_that_raises_breaks_only_its_own_connection(
 async def test_a_streamed_body_is_collected(network: MemoryNetwork) -> None:
     async def parts() -> AsyncIterator[bytes]:
         yield b"a"
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
         yield b"b"
 
     network.register("memory://p", Page(HttpResponse(body=parts(), media_type=None)))
@@ -263,24 +264,20 @@ async def test_the_receiver_sees_its_caller_gone(network: MemoryNetwork) -> None
         await seen.wait()
 
 
-async def test_closing_the_network_ends_all_work_and_passes_errors_on_as_they_are() -> None:
+async def test_closing_the_network_ends_all_work() -> None:
     page = Page()
     page.go = anyio.Event()
-    with pytest.raises(KeyError, match="the block's own"):
-        async with MemoryNetwork() as network, anyio.create_task_group() as tasks:
+    network = MemoryNetwork()
+
+    async def ask() -> None:
+        with pytest.raises(ConnectionResetError):
+            await get(network, "memory://p/x")
+
+    async with anyio.create_task_group() as tasks:
+        async with network:
             network.register("memory://p", page)
-
-            async def ask() -> None:
-                with pytest.raises(ConnectionResetError):
-                    await get(network, "memory://p/x")
-
             tasks.start_soon(ask)
             await page.begun.wait()
-            network.crash("memory://p")
-            await anyio.wait_all_tasks_blocked()
-            raise_from = KeyError("the block's own")
-            tasks.cancel_scope.cancel()
-        raise raise_from
 
 
 async def test_an_error_inside_the_block_comes_out_unwrapped() -> None:

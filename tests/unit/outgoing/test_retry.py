@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 
 import anyio
+import anyio.lowlevel
 import looptime
 import pytest
 import trio.testing
@@ -135,7 +136,7 @@ class Script:
         self.began = anyio.current_time()
 
     async def __call__(self, number: int) -> str:
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
         self.tries.append((number, round(anyio.current_time() - self.began, 6)))
         if self.errors:
             raise self.errors.pop(0)
@@ -229,7 +230,8 @@ async def test_cancelling_ends_a_later_try() -> None:
     async def second_hangs(number: int) -> str:
         if number == 1:
             raise lost()
-        return await anyio.sleep_forever()
+        await anyio.sleep_forever()
+        raise AssertionError
 
     with anyio.move_on_after(1) as scope:
         await run(second_hangs)
