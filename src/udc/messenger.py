@@ -101,7 +101,7 @@ class Messenger:
                     return await self._tried(call)
             raise _late(call)
         except BaseException as error:
-            failure = type(error).__name__
+            failure = _failure(error)
             raise
         finally:
             self._forget(call)
@@ -170,7 +170,7 @@ class Messenger:
         try:
             return await transport.deliver(peer, message)
         except BaseException as error:
-            failure = type(error).__name__
+            failure = _failure(error)
             raise
         finally:
             self._instrument.emit(_attempted(message, peer, anyio.current_time() - began, failure))
@@ -208,6 +208,11 @@ def _late(call: _Call) -> CallTimeout:
     last = f"; the last one that ended: {call.last}" if call.last is not None else ""
     seconds = f"{call.deadline - call.began:.3g} s"
     return CallTimeout(f"{call.label} did not answer {what} within {seconds} ({tries}{last})", peer=call.label)
+
+
+def _failure(error: BaseException) -> str:
+    """The class's name; for a cancellation one word, whatever the backend's class is called."""
+    return type(error).__name__ if isinstance(error, Exception) else "Cancelled"
 
 
 def _attempted(message: Message, peer: Peer, seconds: float, failure: str | None) -> SendAttempted:

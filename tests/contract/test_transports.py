@@ -33,7 +33,8 @@ from udc.wire.envelope import compose
 class World(Protocol):
     """A place where droplets listen, and the transport that reaches them."""
 
-    transport: Transport
+    @property
+    def transport(self) -> Transport: ...
 
     async def listen(self, surface: Surface) -> str: ...
     async def nowhere(self) -> str: ...
@@ -233,7 +234,7 @@ async def test_where_there_is_no_newer_token_the_refusal_is_the_answer(world: Wo
     endpoint = await world.listen(droplet)
     with pytest.raises(PeerError, match="401 UNAUTHORIZED") as caught:
         await world.transport.deliver(ours(endpoint), message())
-    assert isinstance(caught.value.__cause__, TokenError)
+    assert isinstance(caught.value.__context__, TokenError)
     assert len(droplet.requests) == 1
 
 

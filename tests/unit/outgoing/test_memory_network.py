@@ -196,6 +196,19 @@ async def test_a_crash_before_the_first_step_runs_nothing(network: MemoryNetwork
     assert not done
 
 
+async def test_who_goes_while_a_request_is_on_its_way_does_not_get_it(network: MemoryNetwork) -> None:
+    class Going(Gate):
+        async def going(self, endpoint: str, request: HttpRequest) -> None:
+            network.unregister(endpoint)
+
+    page = Page()
+    network.register("memory://p", page)
+    network.faults = Going()
+    with pytest.raises(ConnectionRefusedError):
+        await get(network, "memory://p/x")
+    assert not page.requests
+
+
 async def test_a_surface_that_raises_breaks_only_its_own_connection(
     network: MemoryNetwork, caplog: pytest.LogCaptureFixture
 ) -> None:
