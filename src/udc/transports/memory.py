@@ -144,6 +144,7 @@ class MemoryNetwork:
         flight = _Flight(request)
         request.disconnected = flight.gone.wait
         await self.faults.going(host.endpoint, request)
+        host = self._find(url)[0]  # anew: it may have gone, or come back, while the request was on its way
         host.flights.add(flight)
         # In the network's own context: a receiver must not see the caller's variables, which would not travel.
         self._context.copy().run(self._tasks.start_soon, _serve, host, flight)
