@@ -13,7 +13,7 @@ from udc._runtime import Plan, Runtime
 from udc._types import DropletId
 from udc._wiring import outgoing, trust, work
 from udc._wiring.definition import Definition
-from udc._wiring.facts import capture, secrets_of
+from udc._wiring.facts import capture, make_facts, secrets_of
 from udc._wiring.settings import Settings
 from udc._wiring.surroundings import Surroundings
 from udc.dispatch.contexts import Contexts
