@@ -13,7 +13,7 @@ from pydantic.json_schema import JsonSchemaMode
 from pydantic_core import CoreSchema, PydanticSerializationError, core_schema, to_json
 
 from udc.context import Context
-from udc.dispatch.declare import AnyFunction, place_of
+from udc.dispatch.declare import AnyFunction, place_of, readable
 from udc.dispatch.values import fit, problems
 from udc.errors import DefinitionError, InvalidRequest
 
@@ -64,7 +64,7 @@ class CallPlan:
     def __init__(
         self, function: AnyFunction, parameters: list[inspect.Parameter], localns: dict[str, Any]
     ) -> None:  # Any: names and what they stand for
-        self.name: str = getattr(function, "__qualname__", repr(function))
+        self.name: str = readable(function).__qualname__
         self.place = place_of(function)
         self.context: str | None = None
         self.resolved = False
@@ -171,7 +171,13 @@ class CallPlan:
     @property
     def input_schema(self) -> dict[str, Any]:  # Any: JSON Schema
         """JSON Schema of the data it takes."""
-        return _schema(self._input, "validation")
+        schema = _schema(self._input, "validation")
+        if self._whole is None:
+            for p in self._parameters:
+                # Not part of the adapter: what is not sent stays Python's own default.
+                if p.default is None or isinstance(p.default, bool | int | float | str):
+                    schema.get("properties", {}).get(p.name, {})["default"] = p.default
+        return schema
 
     @property
     def output_schema(self) -> dict[str, Any]:  # Any: JSON Schema
@@ -231,7 +237,7 @@ class CallPlan:
     def _try_resolve(self) -> str | None:
         """Resolve the annotations; the name that stands for nothing (yet), else `None`."""
         try:
-            hints = get_type_hints(self.function, localns=self._localns, include_extras=True)
+            hints = get_type_hints(readable(self.function), localns=self._localns, include_extras=True)
             self._assign(hints)
         except (NameError, AttributeError) as error:  # not defined yet, or a module that is still being imported
             return str(error.name)
