@@ -242,7 +242,7 @@ class CallPlan:
         except (NameError, AttributeError) as error:  # not defined yet, or a module that is still being imported
             return str(error.name)
         except (PydanticUserError, TypeError, SyntaxError) as error:
-            reason = str(error).partition("\n")[0]
+            reason = str(error).partition("\n")[0].partition(". Set ")[0]
             raise self._wrong(
                 f"its annotations do not work: {reason}",
                 "use types that pydantic knows: models, dataclasses, TypedDicts and JSON's own",

@@ -22,7 +22,6 @@ from udc.errors import (
     NoHandler,
     Overloaded,
     PeerError,
-    Timeout,
 )
 from udc.instrument import HandlerFailed, MessageHandled
 from udc.messages import MessageType
