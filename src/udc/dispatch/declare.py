@@ -325,7 +325,8 @@ def readable(function: Any) -> Any:  # Any: whatever can be called
     """The function that holds the code and annotations: inside a partial, or an object's `__call__`."""
     inner = inside(function)
     while isinstance(inner, functools.partial):
-        inner = cast("functools.partial[Any]", inner).func
+        outer: functools.partial[Any] = inner
+        inner = outer.func
     return inner if inspect.isroutine(inner) else type(inner).__call__
 
 

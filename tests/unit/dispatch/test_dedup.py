@@ -339,9 +339,14 @@ class LedgerMachine(RuleBasedStateMachine):
         for name, asked in self.asked.items():
             assert asked == len(self.answered.get(name, [])) or self.running.get(name)
 
+    def _open_all(self) -> None:
+        for gates in self.running.values():
+            for gate in gates:
+                gate.set()
+
     def teardown(self) -> None:
         while any(self.running.values()):
-            self._step(lambda: [gate.set() for gates in self.running.values() for gate in gates] and None)
+            self._step(self._open_all)
         assert all(asked == len(self.answered[name]) for name, asked in self.asked.items())
         self.manager.__exit__(None, None, None)
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, RootModel, field_validator
 from pydantic_core import PydanticCustomError
-from typing_extensions import TypedDict
+from typing_extensions import TypeAliasType, TypedDict
 
 from udc.context import Context
 from udc.dispatch.plan import CallPlan, Queued
@@ -61,7 +61,7 @@ def refused(function: Callable[..., object], data: Any) -> InvalidRequest:
     return caught.value
 
 
-async def scalars(steward: str, limit: int = 3, *, ctx: Context) -> int: ...
+async def scalars(steward: str, limit: int = 3, *, ctx: Context) -> None: ...
 async def whole(job: Job, ctx: Context) -> None: ...
 async def single(n: int) -> None: ...
 async def nothing(ctx: Context) -> None: ...
@@ -99,6 +99,7 @@ def test_the_context_is_found_by_type_or_by_name() -> None:
         (Point, {"x": 1}, Point(1)),
         (Point | Job, {"width": 3}, Job(width=3)),
         (Row, {"n": 1}, {"n": 1}),
+        (TypeAliasType("Alias", Job), {"width": 1}, Job(width=1)),
         (dict[str, int], {"a": "1"}, {"a": 1}),
         (dict, {"a": [1]}, {"a": [1]}),
         (Mapping[str, Any], {"a": 1}, {"a": 1}),

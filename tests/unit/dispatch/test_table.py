@@ -335,7 +335,8 @@ def test_types_of_the_function_around_the_class_resolve() -> None:
             height: int
 
         @command("a")
-        async def a(self, job: Local) -> Nested: ...
+        async def a(self, job: Local) -> Nested:
+            raise NotImplementedError
 
     found = HandlerTable.collect(Inner()).find("command", "a")
     assert found is not None
