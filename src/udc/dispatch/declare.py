@@ -325,8 +325,7 @@ def readable(function: Any) -> Any:  # Any: whatever can be called
     """The function that holds the code and annotations: inside a partial, or an object's `__call__`."""
     inner = inside(function)
     while isinstance(inner, functools.partial):
-        outer: functools.partial[Any] = inner
-        inner = outer.func
+        inner = cast("Any", inner).func
     return inner if inspect.isroutine(inner) else type(inner).__call__
 
 
