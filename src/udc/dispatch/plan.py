@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Mapping
 from dataclasses import is_dataclass
 from types import NoneType, UnionType
-from typing import Annotated, Any, Generic, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Final, Generic, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, GetCoreSchemaHandler, PydanticUserError, TypeAdapter, ValidationError
 from pydantic.json_schema import JsonSchemaMode
@@ -20,6 +21,9 @@ from udc.errors import DefinitionError, InvalidRequest
 __all__ = ["CallPlan", "Queued"]
 
 T = TypeVar("T")
+
+_QUOTED: Final = re.compile(r"\[[^\[]*input_value=.*", re.DOTALL)
+"""Where pydantic quotes the value at fault, to the end of the text."""
 
 
 class Queued(Generic[T]):
@@ -153,7 +157,7 @@ class CallPlan:
             first = problems(error, whole="it")[0]
             reason = f"{first['field']}: {first['message']}"
         except (ValueError, TypeError, RecursionError) as error:
-            reason = str(error).partition("[input_value")[0]
+            reason = _QUOTED.sub("[…]", str(error))
         # Not chained: the cause's text quotes the value, and values do not belong in the log.
         kind = type(value).__name__
         raise TypeError(f"{self.place}: {self.name} returned a {kind} that cannot be sent: {reason}") from None

@@ -310,6 +310,8 @@ def test_results_become_json(hint: Any, value: Any, expected: bytes) -> None:
         (Out, {"count": "hunter2"}, "count: Input should be a valid integer, unable to parse"),
         (Any, object(), "Unable to serialize unknown type: <class 'object'>"),
         (None, 3, "it: Input should be None"),
+        (Out, Out.model_construct(n="hunter2"), "Pydantic serializer warnings:"),
+        (list[Out], [Out.model_construct(n="hunter2")], "Pydantic serializer warnings:"),
     ],
 )
 def test_a_result_that_cannot_be_sent_is_named_without_its_value(hint: Any, value: Any, reason: str) -> None:
