@@ -230,12 +230,12 @@ async def test_cancelled_requests_leave_the_pool_usable(client: HttpClient) -> N
     async with listening(talk) as origin:
         with anyio.move_on_after(0.05):
             async with anyio.create_task_group() as tasks:
-                for _ in range(100):
+                for _ in range(150):
                     tasks.start_soon(get, client, origin)
         quick = True
         with anyio.fail_after(5):
             async with anyio.create_task_group() as tasks:
-                for _ in range(100):
+                for _ in range(150):
                     tasks.start_soon(get, client, origin)
 
 
