@@ -253,7 +253,8 @@ class Dispatcher:
 
     async def _in_thread(self, work: Work | None, call: Callable[[], Any]) -> Any:  # Any: whatever it returns
         if self._threads is None or work is None:  # hooks and jobs do not compete with messages
-            return await anyio.to_thread.run_sync(call)
+            (value,) = await anyio.to_thread.run_sync(lambda: (call(),))  # Trio refuses a bare coroutine
+            return value
         work.waits_for_thread = True
         return await self._threads.run(call, started=work.got_thread)
 
