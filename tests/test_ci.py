@@ -34,10 +34,10 @@ def test_looptime_does_not_take_over_the_loops(request: pytest.FixtureRequest) -
     assert not request.config.pluginmanager.hasplugin("looptime_plugin")
 
 
-async def test_async_tests_need_no_marker_and_run_on_the_backend_of_the_fixture(anyio_backend: str) -> None:
+async def test_async_tests_need_no_marker_and_run_on_the_backend_of_the_fixture(anyio_backend_name: str) -> None:
     await anyio.lowlevel.checkpoint()
 
-    assert sniffio.current_async_library() == anyio_backend
+    assert sniffio.current_async_library() == anyio_backend_name
 
 
 def test_no_test_reaches_the_network() -> None:

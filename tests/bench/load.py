@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
+from functools import partial
+from typing import cast
 
 _END_OF_HEAD = b"\r\n\r\n"
 
@@ -29,8 +31,7 @@ class _Connection(asyncio.Protocol):
         self.buffer = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast("asyncio.Transport", transport)
         self._send()
 
     def _send(self) -> None:
@@ -67,7 +68,9 @@ async def _run(port: int, request: bytes, connections: int, seconds: float) -> R
     for _ in range(connections):
         done: asyncio.Future[None] = loop.create_future()
         _, protocol = await loop.create_connection(
-            lambda done=done: _Connection(request, begun + seconds, done), "127.0.0.1", port  # type: ignore[misc]  # mypy cannot infer the default
+            partial(_Connection, request, begun + seconds, done),
+            "127.0.0.1",
+            port,
         )
         made.append(protocol)
         ends.append(done)

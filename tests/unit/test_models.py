@@ -39,6 +39,11 @@ FIELDS: dict[type[models.Body], str] = {
     models.TaskAccepted: "status task_id",
     models.ChatRequest: "message session_id context metadata",
     models.ChatReply: "response confidence context",
+    models.MessageBody: "message_type payload trace_id source target timestamp message_id correlation_id timeout_ms "
+    "deadline attempt hops on_behalf_of priority reply_to udc_version",
+    models.ReceiptBody: "received trace_id processed_at result data message_id handled duplicate",
+    models.ErrorBody: "code message details retryable retry_after_seconds hint",
+    models.ErrorAnswer: "status error timestamp trace_id",
     models.Live: "ok instance_id",
     models.Ready: "ready phase presence reasons",
 }

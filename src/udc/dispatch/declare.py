@@ -112,6 +112,7 @@ class EndpointSpec:
 
 
 Spec: TypeAlias = HandlerSpec | JobSpec | HookSpec | EndpointSpec
+"""Whatever can be declared."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ _SURVIVES_ITS_CALLER: Final = frozenset({"command", "event"})
 _UNANSWERED: Final = frozenset({MessageType.RESPONSE, MessageType.ERROR})
 
 CallNext: TypeAlias = Callable[[Context], Awaitable[Any]]  # Any: whatever the handler returns
+"""The next layer inwards, at last the handler."""
 
 
 class Middleware(Protocol):
@@ -148,6 +149,17 @@ class Dispatcher:
                 return Outcome(handled=False)
             raise _no_handler(what, message.action, self._table)
         _check_scope(handler, principal)
+        return await self._run(handler, message, principal, what, progress, arrived)
+
+    async def _run(
+        self,
+        handler: Handler,
+        message: Message,
+        principal: Principal,
+        what: str,
+        progress: Progress | None,
+        arrived: float | None,
+    ) -> Outcome:
         started = anyio.current_time()
         deadline = self._deadline(message, handler, started if arrived is None else arrived, started)
         work = self.in_flight.enter(

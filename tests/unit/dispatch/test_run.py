@@ -320,7 +320,7 @@ async def test_too_much_in_flight_is_refused() -> None:
     assert (await world("query", "quota", {"steward": "ada"})).handled
 
 
-@pytest.mark.parametrize(("kind", "survives"), [("command", True), ("event", True), ("task", True), ("query", False)])
+@pytest.mark.parametrize(("kind", "survives"), [("command", True), ("event", True), ("task", False), ("query", False)])
 async def test_accepted_work_outlives_its_caller(kind: str, survives: bool) -> None:
     shop = Shop()
     world = World(shop)
