@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -92,7 +92,7 @@ class Droplet:
         self._table = HandlerTable.collect(self)
 
     @asynccontextmanager
-    async def lifespan(self) -> AsyncIterator[None]:
+    async def lifespan(self) -> AsyncGenerator[None]:
         """What is open as long as the droplet runs; override it with an async context manager.
 
         Entered before the `@on_start` hooks, left after the `@on_stop` hooks.

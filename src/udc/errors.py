@@ -57,6 +57,16 @@ class UdcError(Exception):
     def __str__(self) -> str:
         return self.message
 
+    def __reduce__(self) -> tuple[Any, ...]:  # Any: pickle's own
+        # The constructors take more than `args` holds, so pickle and copy must not call them.
+        return _rebuilt, (type(self), self.args, self.__dict__)
+
+
+def _rebuilt(kind: type[UdcError], args: tuple[Any, ...], state: dict[str, Any]) -> UdcError:  # Any: pickle's own
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
+
 
 class ContractError(UdcError):
     """An error with a place in the contract's table (section 4).
@@ -83,14 +93,15 @@ class ContractError(UdcError):
     ) -> None:
         super().__init__(message or type(self).__doc__ or self.code)
         self.details: Mapping[str, Any] = details or {}  # Any: JSON values
-        self.hint = hint or self.default_hint
+        self.hint: str | None = hint or self.default_hint
         self.retry_after_seconds = retry_after_seconds
 
 
 class InvalidRequest(ContractError):
     """The request is malformed."""
 
-    code, http_status = "INVALID_REQUEST", 400
+    code: ClassVar[str] = "INVALID_REQUEST"
+    http_status: ClassVar[int] = 400
 
     @classmethod
     def field(cls, name: str, problem: str, *, hint: str | None = None) -> InvalidRequest:
@@ -101,113 +112,136 @@ class InvalidRequest(ContractError):
 class HopLimit(ContractError):
     """The message went through more than 16 droplets."""
 
-    code, http_status = "HOP_LIMIT", 400
-    default_hint = "look for droplets that forward a trace in a circle"
+    code: ClassVar[str] = "HOP_LIMIT"
+    http_status: ClassVar[int] = 400
+    default_hint: ClassVar[str | None] = "look for droplets that forward a trace in a circle"
 
 
 class Unauthorized(ContractError):
     """The bearer token is missing or not valid here."""
 
-    code, http_status = "UNAUTHORIZED", 401
-    default_hint = "send 'Authorization: Bearer <token>' with a valid token of this mesh"
+    code: ClassVar[str] = "UNAUTHORIZED"
+    http_status: ClassVar[int] = 401
+    default_hint: ClassVar[str | None] = "send 'Authorization: Bearer <token>' with a valid token of this mesh"
 
 
 class Forbidden(ContractError):
     """The token does not allow this."""
 
-    code, http_status = "FORBIDDEN", 403
+    code: ClassVar[str] = "FORBIDDEN"
+    http_status: ClassVar[int] = 403
 
 
 class NotFound(ContractError):
     """There is nothing here."""
 
-    code, http_status = "NOT_FOUND", 404
+    code: ClassVar[str] = "NOT_FOUND"
+    http_status: ClassVar[int] = 404
 
 
 class NoHandler(ContractError):
     """No handler takes this action."""
 
-    code, http_status = "NO_HANDLER", 404
+    code: ClassVar[str] = "NO_HANDLER"
+    http_status: ClassVar[int] = 404
 
 
 class MethodNotAllowed(ContractError):
     """This path does not take that method."""
 
-    code, http_status = "METHOD_NOT_ALLOWED", 405
+    code: ClassVar[str] = "METHOD_NOT_ALLOWED"
+    http_status: ClassVar[int] = 405
 
 
 class DeadlineExceeded(ContractError):
     """The deadline had passed when the message arrived; nothing ran."""
 
-    code, http_status = "DEADLINE_EXCEEDED", 408
+    code: ClassVar[str] = "DEADLINE_EXCEEDED"
+    http_status: ClassVar[int] = 408
 
 
 class Conflict(ContractError):
     """The request contradicts an earlier one."""
 
-    code, http_status = "CONFLICT", 409
+    code: ClassVar[str] = "CONFLICT"
+    http_status: ClassVar[int] = 409
 
 
 class PayloadTooLarge(ContractError):
     """The body is larger than this droplet takes."""
 
-    code, http_status = "PAYLOAD_TOO_LARGE", 413
+    code: ClassVar[str] = "PAYLOAD_TOO_LARGE"
+    http_status: ClassVar[int] = 413
 
 
 class UnsupportedMediaType(ContractError):
     """The body is not of a type this path takes."""
 
-    code, http_status = "UNSUPPORTED_MEDIA_TYPE", 415
-    default_hint = "send 'Content-Type: application/json'"
+    code: ClassVar[str] = "UNSUPPORTED_MEDIA_TYPE"
+    http_status: ClassVar[int] = 415
+    default_hint: ClassVar[str | None] = "send 'Content-Type: application/json'"
 
 
 class RateLimited(ContractError):
     """Too many requests; nothing ran."""
 
-    code, http_status, retryable = "RATE_LIMITED", 429, True
+    code: ClassVar[str] = "RATE_LIMITED"
+    http_status: ClassVar[int] = 429
+    retryable: ClassVar[bool] = True
 
 
 class InternalError(ContractError):
     """Something failed inside this droplet."""
 
-    code, http_status = "INTERNAL_ERROR", 500
-    default_hint = "the droplet's log has the cause under this trace_id"
+    code: ClassVar[str] = "INTERNAL_ERROR"
+    http_status: ClassVar[int] = 500
+    default_hint: ClassVar[str | None] = "the droplet's log has the cause under this trace_id"
 
 
 class NotReady(ContractError):
     """The droplet is still starting; nothing ran."""
 
-    code, http_status, retryable = "NOT_READY", 503, True
+    code: ClassVar[str] = "NOT_READY"
+    http_status: ClassVar[int] = 503
+    retryable: ClassVar[bool] = True
 
 
 class Draining(ContractError):
     """The droplet is stopping and takes no new work; nothing ran."""
 
-    code, http_status, retryable = "DRAINING", 503, True
+    code: ClassVar[str] = "DRAINING"
+    http_status: ClassVar[int] = 503
+    retryable: ClassVar[bool] = True
 
 
 class Overloaded(ContractError):
     """The droplet has as much in flight as it may; nothing ran."""
 
-    code, http_status, retryable = "OVERLOADED", 503, True
+    code: ClassVar[str] = "OVERLOADED"
+    http_status: ClassVar[int] = 503
+    retryable: ClassVar[bool] = True
 
 
 class KeysUnavailable(ContractError):
     """There are no keys yet to check the token with; nothing ran."""
 
-    code, http_status, retryable = "KEYS_UNAVAILABLE", 503, True
+    code: ClassVar[str] = "KEYS_UNAVAILABLE"
+    http_status: ClassVar[int] = 503
+    retryable: ClassVar[bool] = True
 
 
 class DependencyUnavailable(ContractError):
     """A peer that this droplet needed could not be reached or failed."""
 
-    code, http_status = "DEPENDENCY_UNAVAILABLE", 503
+    code: ClassVar[str] = "DEPENDENCY_UNAVAILABLE"
+    http_status: ClassVar[int] = 503
 
 
 class Timeout(ContractError):
     """The handler, or a peer it called, overran the deadline."""
 
-    code, http_status = "TIMEOUT", 504
+    code: ClassVar[str] = "TIMEOUT"
+    http_status: ClassVar[int] = 504
 
 
 _CODE = re.compile(r"[A-Z][A-Z0-9_]{1,63}")
@@ -297,7 +331,7 @@ class PeerError(DeliveryError):
 class PeerUnreachable(DeliveryError):
     """Nothing reached the peer (no address, refused, connect timed out): any message may be sent again."""
 
-    may_have_run = False
+    may_have_run: ClassVar[bool] = False
 
 
 class ConnectionLost(DeliveryError):
@@ -311,7 +345,7 @@ class CallTimeout(DeliveryError):
 class UnknownPeer(DeliveryError):
     """No peer has that id or name."""
 
-    may_have_run = False
+    may_have_run: ClassVar[bool] = False
 
 
 class InvalidReply(DeliveryError):
@@ -330,7 +364,7 @@ class ConfigError(UdcError):
     """
 
     def __init__(self, problems: Sequence[str]) -> None:
-        self.problems = tuple(problems)
+        self.problems: tuple[str, ...] = tuple(problems)
         count = len(self.problems)
         head = f"the configuration has {count} problem{'s' if count != 1 else ''}:"
         super().__init__("\n".join([head, *(f"  - {line}" for line in self.problems)]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -96,6 +97,7 @@ class Walk(RuleBasedStateMachine):
 
 
 TestWalk = Walk.TestCase
+TestWalk.settings = settings(deadline=None)
 
 
 @pytest.mark.parametrize("healthy", [True, False])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from udc._wiring.definition import Definition
@@ -40,7 +40,7 @@ def secrets_of(settings: Settings) -> tuple[str, ...]:
 
 
 @asynccontextmanager
-async def capture(ring: LogRing, settings: Settings) -> AsyncIterator[None]:
+async def capture(ring: LogRing, settings: Settings) -> AsyncGenerator[None]:
     """Let the ring hear every logger, and this droplet's own loggers be as loud as configured."""
     root, own = logging.getLogger(), logging.getLogger("udc")
     before = own.level

@@ -34,6 +34,7 @@ _SURVIVES_ITS_CALLER: Final = frozenset({"command", "event"})
 _UNANSWERED: Final = frozenset({MessageType.RESPONSE, MessageType.ERROR})
 
 CallNext: TypeAlias = Callable[[Context], Awaitable[Any]]  # Any: whatever the handler returns
+"""The next layer inwards, at last the handler."""
 
 
 class Middleware(Protocol):
@@ -148,6 +149,17 @@ class Dispatcher:
                 return Outcome(handled=False)
             raise _no_handler(what, message.action, self._table)
         _check_scope(handler, principal)
+        return await self._run(handler, message, principal, what, progress, arrived)
+
+    async def _run(
+        self,
+        handler: Handler,
+        message: Message,
+        principal: Principal,
+        what: str,
+        progress: Progress | None,
+        arrived: float | None,
+    ) -> Outcome:
         started = anyio.current_time()
         deadline = self._deadline(message, handler, started if arrived is None else arrived, started)
         work = self.in_flight.enter(
@@ -254,7 +266,8 @@ class Dispatcher:
 
     async def _in_thread(self, work: Work | None, call: Callable[[], Any]) -> Any:  # Any: whatever it returns
         if self._threads is None or work is None:  # hooks and jobs do not compete with messages
-            return await anyio.to_thread.run_sync(call)
+            (value,) = await anyio.to_thread.run_sync(lambda: (call(),))  # Trio refuses a bare coroutine
+            return value
         work.waits_for_thread = True
         return await self._threads.run(call, started=work.got_thread)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from jwt import PyJWK
@@ -53,17 +53,18 @@ def read_set(body: bytes, algorithms: Sequence[str]) -> dict[str, PyJWK]:
     if len(body) > MAX_SET_BYTES:
         raise UnreadableKeySet(f"the key set has {len(body)} bytes; at most {MAX_SET_BYTES} are read")
     try:
-        document = json.loads(body)
+        document: object = json.loads(body)
     except (ValueError, RecursionError):
         raise UnreadableKeySet("the key set is not JSON") from None
-    entries = document.get("keys") if isinstance(document, dict) else None
+    entries = cast("dict[str, object]", document).get("keys") if isinstance(document, dict) else None
     if not isinstance(entries, list):
         raise UnreadableKeySet("the key set has no list 'keys'")
-    if len(entries) > MAX_KEYS:
-        raise UnreadableKeySet(f"the key set has {len(entries)} keys; at most {MAX_KEYS} are read")
+    candidates = cast("list[object]", entries)
+    if len(candidates) > MAX_KEYS:
+        raise UnreadableKeySet(f"the key set has {len(candidates)} keys; at most {MAX_KEYS} are read")
     keys: dict[str, PyJWK] = {}
-    for entry in entries:
-        key = usable(entry, algorithms)
+    for candidate in candidates:
+        key = usable(candidate, algorithms)
         if key is not None:
             keys.setdefault(name_of(key), key)
     if not keys:
@@ -71,9 +72,12 @@ def read_set(body: bytes, algorithms: Sequence[str]) -> dict[str, PyJWK]:
     return keys
 
 
-def usable(jwk: object, algorithms: Sequence[str]) -> PyJWK | None:
+def usable(entry: object, algorithms: Sequence[str]) -> PyJWK | None:
     """The key bound to one of the algorithms, or `None` when it must not or cannot check signatures with them."""
-    if not isinstance(jwk, dict) or not _for_verification(jwk):
+    if not isinstance(entry, dict):
+        return None
+    jwk = cast("dict[str, Any]", entry)  # Any: JSON values
+    if not _for_verification(jwk):
         return None
     named = jwk.get("alg")
     # A key that names no algorithm serves the first pinned one that its kind allows, and no other.

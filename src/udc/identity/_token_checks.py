@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, cast
 
 from udc._types import DropletId
 from udc.errors import Unauthorized
@@ -48,12 +48,12 @@ _json: Final = json.JSONDecoder(parse_constant=_no_constant)
 def _object(data: bytes, reason: str) -> dict[str, Any]:  # Any: JSON values
     try:
         # Decoded here, not by json.loads, which would also take UTF-16 and UTF-32.
-        found = _json.decode(data.decode("utf-8"))
+        found: object = _json.decode(data.decode("utf-8"))
     except (ValueError, RecursionError):
         raise Unauthorized(reason) from None
     if not isinstance(found, dict):
         raise Unauthorized(reason)
-    return found
+    return cast("dict[str, Any]", found)  # Any: JSON values
 
 
 def check_header(token: str, algorithms: tuple[str, ...]) -> str | None:
@@ -153,8 +153,8 @@ def _check_issuer(claims: dict[str, Any], expected: Expected) -> str:  # Any: JS
 def _check_audience(claims: dict[str, Any], expected: Expected) -> str:  # Any: JSON values
     if "aud" not in claims and expected.policy.allow_missing_audience:
         return ""
-    named = claims.get("aud")
-    for audience in named if isinstance(named, list) else [named]:
+    named: object = claims.get("aud")
+    for audience in cast("list[object]", named) if isinstance(named, list) else [named]:
         if isinstance(audience, str) and audience in expected.audiences:
             return audience
     raise Unauthorized("the token is for another audience")
@@ -195,18 +195,18 @@ def _permissions(claims: dict[str, Any], policy: IssuerPolicy) -> frozenset[str]
     if "permissions" not in claims and policy.role_permissions:
         role = claims.get("role")
         return policy.role_permissions.get(role, frozenset()) if isinstance(role, str) else frozenset()
-    named = claims.get("permissions", [])
+    named: object = claims.get("permissions", [])
     if not isinstance(named, list):
         raise Unauthorized("the token's permissions are not a list")
-    return frozenset(name for name in named if isinstance(name, str)) & _PERMISSIONS
+    return frozenset(name for name in cast("list[object]", named) if isinstance(name, str)) & _PERMISSIONS
 
 
 def _scopes(claims: dict[str, Any]) -> frozenset[str]:  # Any: JSON values
-    named = claims.get("scope")
+    named: object = claims.get("scope")
     if named is None:
         return frozenset()
     if isinstance(named, str):
         return frozenset(named.split())
     if isinstance(named, list):
-        return frozenset(name for name in named if isinstance(name, str) and name)
+        return frozenset(name for name in cast("list[object]", named) if isinstance(name, str) and name)
     raise Unauthorized("the token's scope is neither text nor a list")

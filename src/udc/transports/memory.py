@@ -96,7 +96,8 @@ class MemoryNetwork:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
         tasks, self._tasks = self._tasks, None
-        assert tasks is not None  # noqa: S101 - entered, or this would not run
+        if tasks is None:
+            raise LifecycleError("this MemoryNetwork is not open")
         tasks.cancel_scope.cancel()
         try:
             return await tasks.__aexit__(kind, error, traceback)

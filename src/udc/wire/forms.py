@@ -1,4 +1,4 @@
-"""The forms an envelope comes in: how each is recognised and where it keeps its identity (dialects, "Envelope")."""
+"""The forms an envelope comes in: how each is recognised and where it keeps its identity."""
 
 from __future__ import annotations
 

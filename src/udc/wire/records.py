@@ -1,4 +1,4 @@
-"""Registry records in every shape, and the registration that every Registry understands (dialects page)."""
+"""Registry records in every shape, and the registration that every Registry understands."""
 
 from __future__ import annotations
 

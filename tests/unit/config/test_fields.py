@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
@@ -171,6 +171,7 @@ def test_a_url_is_refused(text: str) -> None:
         base_url(text)
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(st.text())
 def test_a_url_is_in_its_one_form_or_refused(text: str) -> None:
     try:
@@ -181,6 +182,7 @@ def test_a_url_is_in_its_one_form_or_refused(text: str) -> None:
     assert url.startswith(("http://", "https://"))
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(
     st.sampled_from(sorted(FIELDS)),
     st.one_of(st.none(), st.text(), st.integers(), st.floats(), st.binary(), st.lists(st.text())),
@@ -193,7 +195,7 @@ def test_any_value_is_taken_or_refused_by_name(name: str, given_value: object) -
         value(name, given_value)
     except ConfigError as error:
         problems = error.problems
-    assert {line.split(":")[0] for line in problems} <= {name}
+    assert all(line.startswith((f"{name}:", f"{name}.")) for line in problems)
 
 
 def test_every_setting_says_what_it_wants() -> None:

@@ -74,7 +74,7 @@ class TestFixedKeys:
 
     def test_unfit_ones_are_refused(self, key: SigningKey) -> None:
         weak = rsa.generate_private_key(public_exponent=65537, key_size=1024)
-        for given in (
+        unfit: tuple[Any, ...] = (
             "",
             [],
             {},
@@ -85,7 +85,8 @@ class TestFixedKeys:
             "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----",
             "{",
             '{"keys":[]}',
-        ):
+        )
+        for given in unfit:
             with pytest.raises(ConfigError, match=r"security\.public_key") as caught:
                 FixedKeys(given)
             assert "hunter2" not in str(caught.value)
@@ -530,4 +531,20 @@ async def test_a_word_during_a_fetch_brings_another(build: Build, key: SigningKe
         keys.refresh_soon()
         await anyio.sleep(5)
         assert len(host.calls) == 2
+        group.cancel_scope.cancel()
+
+
+def test_a_private_key_in_place_of_a_public_one_is_named(key: SigningKey) -> None:
+    with pytest.raises(ConfigError, match="give its public half"):
+        FixedKeys(key.private_pem)
+
+
+async def test_the_pause_after_a_failure_begins_at_its_end(build: Build, key: SigningKey) -> None:
+    host = Host(key, seconds=3600)
+    keys = build(host, fetch_timeout_seconds=10)
+    async with anyio.create_task_group() as group:
+        await group.start(keys.run)
+        await anyio.sleep(30)
+        assert len(host.calls) >= 2
+        assert host.calls[1] - host.calls[0] >= 10.25
         group.cancel_scope.cancel()

@@ -64,7 +64,7 @@ def test_headers_cannot_change_algorithm_or_name(key: SigningKey, headers: dict[
 
 
 def test_unfit_pems_say_what_they_are(key: SigningKey) -> None:
-    cases = {
+    cases: dict[str, str | bytes] = {
         "at least 2048": pem(rsa.generate_private_key(public_exponent=65537, key_size=1024)),
         "a public key": key.public_pem,
         "no PEM private key": "hunter2",

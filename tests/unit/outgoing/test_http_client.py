@@ -230,12 +230,12 @@ async def test_cancelled_requests_leave_the_pool_usable(client: HttpClient) -> N
     async with listening(talk) as origin:
         with anyio.move_on_after(0.05):
             async with anyio.create_task_group() as tasks:
-                for _ in range(100):
+                for _ in range(150):
                     tasks.start_soon(get, client, origin)
         quick = True
         with anyio.fail_after(5):
             async with anyio.create_task_group() as tasks:
-                for _ in range(100):
+                for _ in range(150):
                     tasks.start_soon(get, client, origin)
 
 
@@ -311,3 +311,15 @@ async def test_a_client_that_is_not_open_says_so() -> None:
     async with client:
         with pytest.raises(LifecycleError, match="already open"):
             await client.__aenter__()
+
+
+async def test_connecting_has_a_limit_of_its_own_and_the_rest_the_callers() -> None:
+    limits: list[object] = []
+
+    def note(request: httpx2.Request) -> httpx2.Response:
+        limits.append(request.extensions["timeout"])
+        return httpx2.Response(200)
+
+    async with HttpClient(transport_factory=lambda: httpx2.MockTransport(note)) as client:
+        await get(client, "http://p")
+    assert limits == [{"connect": 5.0, "read": None, "write": None, "pool": None}]

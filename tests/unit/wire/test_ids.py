@@ -108,6 +108,12 @@ def test_numbered_never_raises(text: object, number: int | None) -> None:
     assert numbered(text) == number
 
 
+@pytest.mark.parametrize("boolean", [True, False])
+def test_a_boolean_is_told_what_an_id_is(boolean: bool) -> None:
+    with pytest.raises(InvalidRequest, match="an integer from 1, or a name"):
+        canonical_id(boolean)
+
+
 @steady
 @given(st.one_of(st.integers(1, MAX_NUMBER), st.text()))
 def test_normalising_twice_is_normalising_once(value: int | str) -> None:

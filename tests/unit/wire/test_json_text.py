@@ -38,7 +38,7 @@ def test_what_is_no_json_is_refused_without_the_parsers_words(body: bytes) -> No
     with pytest.raises(InvalidRequest) as refusal:
         json_text.parse(body)
     assert refusal.value.message == "body: is not valid JSON"
-    assert refusal.value.__suppress_context__
+    assert refusal.value.__cause__ is None
 
 
 @pytest.mark.parametrize(
