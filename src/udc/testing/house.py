@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ GRACE_SECONDS: Final = 5.0
 """How long a droplet drains when it is stopped, unless it is configured: a test should not hang for 25 s."""
 
 _STOP_SECONDS: Final = 10.0
+
+_log = logging.getLogger("udc")
 
 Make = Callable[[], Droplet]
 
@@ -77,10 +80,14 @@ class House:
         self.troubles = Troubles(self._life_at)
         self.network = MemoryNetwork(faults=self.troubles)
         self.members = _members(droplets, frozenset(foreign))
+        if "limits.grace_seconds" in self._config:
+            for member in self.members:
+                member.grace_seconds = float(self._config["limits.grace_seconds"])
         self.registry = _only(self.members, FakeRegistry)
         self.orchestrator = _only(self.members, FakeOrchestrator)
         self.troubles.watch(self.registry.endpoint, lambda: self.fake_registry.is_down)
         self._tasks: TaskGroup | None = None
+        self._log_level = _log.level
 
     @property
     def fake_registry(self) -> FakeRegistry:
@@ -121,6 +128,8 @@ class House:
             Exception: what a droplet's start raised; those before it run.
         """
         self._tasks = tasks
+        # Each droplet puts back the level that it found, and they do not end in the order in which they began.
+        self._log_level = _log.level
         others = [m for m in self.members if m not in (self.registry, self.orchestrator)]
         for member in (self.registry, self.orchestrator, *others):
             await self.start(member)
@@ -194,6 +203,7 @@ class House:
                     ending.start_soon(end, member)
         for member in last:
             await end(member)
+        _log.setLevel(self._log_level)
         return errors
 
     def peers_of(self, member: Member | None) -> list[dict[str, Any]]:  # Any: settings of a peer

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import anyio
 
@@ -15,8 +15,6 @@ __all__ = ["Recorder"]
 
 E = TypeVar("E", bound=Event)
 
-_LIMIT: Final = 100_000
-
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
@@ -25,15 +23,18 @@ class _Entry:
 
 
 class Recorder:
-    """Keeps events; itself a hook (`Droplet(hooks=[recorder])`). The last 100,000 are kept.
+    """Keeps events; itself a hook (`Droplet(hooks=[recorder])`).
+
+    Args:
+        limit: how many are kept; the oldest go.
 
     Attributes:
-        dropped: how many older ones have been forgotten.
+        dropped: how many have been forgotten.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, limit: int = 100_000) -> None:
         self.dropped = 0
-        self._entries: deque[_Entry] = deque(maxlen=_LIMIT)
+        self._entries: deque[_Entry] = deque(maxlen=limit)
         self._waiting: list[anyio.Event] = []
 
     def __call__(self, event: Event, /) -> None:
@@ -117,7 +118,7 @@ class Recorder:
         self._entries.clear()
 
     def _keep(self, droplet: str, event: Event) -> None:
-        if len(self._entries) == _LIMIT:
+        if len(self._entries) == self._entries.maxlen:
             self.dropped += 1
         self._entries.append(_Entry(droplet, event))
         waiting, self._waiting = self._waiting, []
