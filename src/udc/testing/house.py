@@ -159,7 +159,7 @@ class House:
         life = member.life
         if life is None:
             return
-        life.hosted.request_stop(at_once=at_once)
+        life.hosted.request_stop(at_once=at_once or life.killed)
         grace = GRACE_SECONDS if member.grace_seconds is None else member.grace_seconds
         with anyio.move_on_after(2 * grace + _STOP_SECONDS):
             await life.over.wait()

@@ -96,6 +96,11 @@ class Life:
         self._settled = anyio.Event()
         self._listening = False
 
+    @property
+    def killed(self) -> bool:
+        """Whether `kill` has ended it."""
+        return self._line.dead
+
     async def run(self) -> None:
         """Live. Raises nothing but cancellation; see `error`."""
         try:

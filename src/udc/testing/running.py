@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Final
@@ -78,57 +78,72 @@ class _Running:
         self._foreign = foreign
         self._config = config
         self._starts_at = starts_at
-        self._open: tuple[House, World, TaskGroup] | None = None
+        self._stack: AsyncExitStack | None = None
 
     async def __aenter__(self) -> World:
-        if self._open is not None:
+        if self._stack is not None:
             raise LifecycleError("this mesh is open already; make another one")
-        house = House(
-            self._droplets,
-            seed=self._seed,
-            foreign=self._foreign,
-            config=self._config,
-            epoch=self._starts_at.timestamp(),
-        )
-        world = World(house)
-        await house.network.__aenter__()
-        tasks = await anyio.create_task_group().__aenter__()
-        self._open = house, world, tasks
-        try:
+        async with AsyncExitStack() as stack:
+            house = House(
+                self._droplets,
+                seed=self._seed,
+                foreign=self._foreign,
+                config=self._config,
+                epoch=self._starts_at.timestamp(),
+            )
+            world = World(house)
+            await stack.enter_async_context(house.network)
+            tasks = await stack.enter_async_context(_Tasks())
             await world.open()
+            stack.push_async_exit(_Close(house, world, tasks))
             await house.open(tasks)
-        except BaseException as error:
-            await self.__aexit__(type(error), error, error.__traceback__)
-            raise
-        return world
+            self._stack = stack.pop_all()
+            return world
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
-        if self._open is None:
+        if self._stack is None:
             raise LifecycleError("this mesh is not open")
-        (house, world, tasks), self._open = self._open, None
+        stack, self._stack = self._stack, None
+        return await stack.__aexit__(kind, error, traceback)
+
+
+class _Tasks:
+    """A task group that hands on what its block raised as it came."""
+
+    async def __aenter__(self) -> TaskGroup:
+        self._group = await anyio.create_task_group().__aenter__()
+        return self._group
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        try:
+            return await self._group.__aexit__(kind, error, traceback)
+        except BaseExceptionGroup:
+            if error is None:
+                raise
+            return False  # no task of ours raises, so the only member is what the block raised
+
+
+class _Close:
+    """Ends all lives, whatever the block ended with; raises what went wrong only when the block did well."""
+
+    def __init__(self, house: House, world: World, tasks: TaskGroup) -> None:
+        self._house = house
+        self._world = world
+        self._tasks = tasks
+
+    async def __aenter__(self) -> None:
+        """Nothing to do: it is pushed on the stack as an exit only."""
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         with anyio.CancelScope(shield=True):
-            failed = await house.close(at_once=error is not None)
-            await world.close()
-        tasks.cancel_scope.cancel()
-        swallowed = await _left(tasks, kind, error, traceback)
-        swallowed = await _left(house.network, kind, error, traceback) or swallowed
+            failed = await self._house.close(at_once=error is not None)
+            await self._world.close()
+        self._tasks.cancel_scope.cancel()
         if error is None and failed:
             raise failed[0] if len(failed) == 1 else ExceptionGroup("droplets failed to stop", failed)
-        return swallowed
-
-
-async def _left(
-    inner: AbstractAsyncContextManager[Any],  # Any: its value is not used
-    kind: type[BaseException] | None,
-    error: BaseException | None,
-    traceback: TracebackType | None,
-) -> bool:
-    """Leave it; a group around what the block raised adds nothing, so that passes as it is."""
-    try:
-        return bool(await inner.__aexit__(kind, error, traceback))
-    except BaseExceptionGroup:
-        if error is None:
-            raise
-        return False
