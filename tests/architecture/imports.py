@@ -9,26 +9,27 @@ from tests.architecture.source import Import, Module, SourceTree, ancestors
 
 LAYERS: dict[str, int] = {
     # L0 ground: the standard library only
-    "udc.errors": 0, "udc.lifecycle": 0, "udc._ids": 0, "udc._types": 0,
+    "udc.errors": 0, "udc.errors.*": 0, "udc.lifecycle": 0, "udc._ids": 0, "udc._types": 0,
     # L1 protocol
     "udc.messages": 1, "udc.models": 1, "udc.models.*": 1, "udc.wire": 1, "udc.wire.*": 1,
     "udc.config": 1, "udc.config.*": 1,
     # L2 policy: no I/O. A package that spans layers has its `__init__` in the lowest, for every import runs it.
-    "udc.dispatch": 2, "udc.dispatch.*": 2, "udc.context": 2, "udc.retry": 2, "udc.instrument": 2, "udc.rings": 2,
+    "udc.dispatch": 2, "udc.dispatch.*": 2, "udc.context": 2, "udc.retry": 2, "udc.instrument": 2, "udc._clock": 2, "udc.rings": 2,
     "udc.transports": 2, "udc.transports._base": 2, "udc.identity": 2, "udc.identity.claims": 2,
     "udc.identity._base": 2, "udc.surface": 2, "udc.surface._base": 2,
     # L3 clients
-    "udc._http": 3, "udc._http.*": 3, "udc.transports.*": 3, "udc.directory": 3,
+    "udc._http": 3, "udc._http.*": 3, "udc.clients": 3, "udc.clients.*": 3, "udc.discovery": 3, "udc._sqlite": 3,
+    "udc.datadir": 3, "udc.transports.*": 3, "udc.directory": 3,
     "udc.messenger": 3, "udc.identity.*": 3,
     # L4 core
     "udc.services": 4, "udc.services.*": 4, "udc.stats": 4, "udc.surface.*": 4, "udc.tasks": 4, "udc.tasks.*": 4,
     "udc._runtime": 4,
     # L5 adapters
-    "udc.asgi": 5,
+    "udc.asgi": 5, "udc._serve": 5,
     # L6 façade
     "udc.droplet": 6, "udc._wiring": 6, "udc._wiring.*": 6, "udc": 6,
     # L7 products
-    "udc.testing": 7, "udc.testing.*": 7,
+    "udc.testing": 7, "udc.testing.*": 7, "udc.mesh": 8, "udc.mesh.*": 8, "udc.cli": 9, "udc.cli.*": 9,
 }  # fmt: skip
 
 TYPING_ONLY_UPWARD: dict[tuple[str, str], str] = {}

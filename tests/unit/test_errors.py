@@ -51,7 +51,7 @@ CONTRACT = {
 DEFINED = [
     value
     for value in vars(errors).values()
-    if inspect.isclass(value) and issubclass(value, UdcError) and value.__module__ == "udc.errors"
+    if inspect.isclass(value) and issubclass(value, UdcError) and value.__module__.startswith("udc.errors")
 ]
 ANSWERS = [kind for kind in DEFINED if issubclass(kind, ContractError) and kind not in (ContractError, BusinessError)]
 

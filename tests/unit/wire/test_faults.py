@@ -25,7 +25,7 @@ TRACE = "1b4e28ba-2fa1-4d2b-883f-0016d3cca427"
 def kinds(kind: type[Any]) -> Iterator[type[Any]]:
     yield kind
     for child in kind.__subclasses__():
-        if child.__module__ == "udc.errors":
+        if child.__module__.startswith("udc.errors"):
             yield from kinds(child)
 
 
@@ -36,6 +36,8 @@ def made(kind: type[UdcError]) -> UdcError:
         return PeerError("secret text", peer="billing", status=500, code="INTERNAL_ERROR")
     if issubclass(kind, errors.DeliveryError):
         return kind("secret text", peer="billing")
+    if issubclass(kind, errors.RegistryRefused):
+        return kind("secret text", status=403)
     if kind is errors.ConfigError:
         return errors.ConfigError(["secret text"])
     return kind("secret text")
@@ -91,6 +93,9 @@ ANSWERS: dict[type[UdcError], str] = {
     errors.DeliveryError: "DEPENDENCY_UNAVAILABLE",
     errors.CallTimeout: "TIMEOUT",
     errors.TokenError: "DEPENDENCY_UNAVAILABLE",
+    errors.RegistryRefused: "INTERNAL_ERROR",
+    errors.UnknownInstance: "INTERNAL_ERROR",
+    errors.InstanceRetired: "INTERNAL_ERROR",
     errors.ConfigError: "INTERNAL_ERROR",
     errors.DefinitionError: "INTERNAL_ERROR",
     errors.LifecycleError: "INTERNAL_ERROR",
