@@ -108,7 +108,7 @@ async def test_what_failed_in_stopping_is_collected() -> None:
 async def test_the_tests_own_failure_wins_over_that_of_the_stop() -> None:
     diary = Diary()
     diary.breaks = ["stop 1"]
-    with pytest.raises(LookupError, match="^'mine'$"):
+    with pytest.raises(LookupError, match=r"^'mine'$"):
         async with mesh(diary):
             raise KeyError("mine")
 

@@ -46,7 +46,7 @@ async def test_a_task_with_progress_completes() -> None:
         assert last == {"type": "task_completed", "task_id": handle.task_id, "attempt": 1, "result": {"counted": 3}}
         assert handle.kinds[0] == "task_acknowledged"
         assert handle.kinds.count("task_progress") >= 2
-        assert [m["percent"] for m in handle.messages if m["type"] == "task_progress"][0] == 0
+        assert (await handle.heard("task_progress"))["percent"] == 0
         assert [event.state for event in world.events.of(TaskMoved)] == ["accepted", "completed"]
 
 

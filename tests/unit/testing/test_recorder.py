@@ -56,5 +56,5 @@ async def test_it_waits() -> None:
 async def test_what_does_not_come_is_told_with_what_came() -> None:
     recorder = Recorder()
     recorder(_recovered("a"))
-    with pytest.raises(TimeoutError, match="0 of 1 ConfigReloaded within 0.01 s; recorded: ServiceRecovered ×1"):
+    with pytest.raises(TimeoutError, match=r"0 of 1 ConfigReloaded within 0\.01 s; recorded: ServiceRecovered ×1"):
         await recorder.wait_for(ConfigReloaded, timeout_seconds=0.01)
