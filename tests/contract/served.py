@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import unquote
 
 import anyio
 import anyio.lowlevel
@@ -166,7 +167,7 @@ def http_scope(method: str, path: str, headers: Mapping[str, str] = {}, **change
     return {
         "type": "http",
         "method": method,
-        "path": path,
+        "path": unquote(path),
         "query_string": query_string.encode(),
         "headers": [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()],
         "client": ("10.0.0.1", 1234),
@@ -353,8 +354,9 @@ async def world(server: Server | None) -> AsyncIterator[World]:
         try:
             yield made
         finally:
-            for life in made.lives:
+            for life, placed in zip(made.lives, made.placed, strict=True):
                 life.stop.set()
+                placed.hosted.request_stop(at_once=True)
 
 
 def settings(**changes: Any) -> dict[str, Any]:

@@ -274,9 +274,10 @@ class Composition:
         await self.desk.drained()
 
     async def _cut(self) -> None:
-        await self.desk.cut()
+        self.desk.hand_back()
         self.dispatcher.in_flight.cancel_all()
         await self.dispatcher.in_flight.drained()
+        await self.desk.last_words()
 
     def _spawn(self, call: Callable[[], Coroutine[Any, Any, object]], *, name: str) -> None:
         self.runtime.spawn(call, name=name)
