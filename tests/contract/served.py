@@ -287,7 +287,8 @@ class Server:
 @asynccontextmanager
 async def uvicorn_serving(app: Any, **options: Any) -> AsyncIterator[tuple[uvicorn.Server, int]]:
     """A uvicorn on a free port of loopback, in this loop."""
-    listener = socket.socket()
+    # Named as TCP, or asyncio leaves Nagle on and every answer waits 40 ms.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
     config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=2, **options)
     server = uvicorn.Server(config)
@@ -305,6 +306,10 @@ async def uvicorn_serving(app: Any, **options: Any) -> AsyncIterator[tuple[uvico
 @pytest.fixture(scope="module", params=["memory", "memory-trio", "socket"])
 def way(request: pytest.FixtureRequest) -> str:
     return str(request.param)
+
+
+socket_only = pytest.mark.parametrize("way", ["socket"], indirect=True, scope="module")
+"""For what only a real server can be asked."""
 
 
 @pytest.fixture(scope="module")
