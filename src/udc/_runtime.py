@@ -72,6 +72,7 @@ class Runtime:
         self._supervisor = Supervisor(ambient=ambient, instrument=instrument, on_change=self._services_changed)
         self._stop = anyio.Event()
         self._at_once = anyio.Event()
+        self._over = anyio.Event()
         self._tasks: TaskGroup | None = None
 
     @property
@@ -94,6 +95,10 @@ class Runtime:
         self._stop.set()
         if at_once:
             self._at_once.set()
+
+    async def over(self) -> None:
+        """Returns once the work in flight has been drained or given up, before anything is closed."""
+        await self._over.wait()
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Start, report `started()` when ready, run until asked to stop, drain, stop.
@@ -155,6 +160,7 @@ class Runtime:
                 life.shield = True
                 with anyio.CancelScope(shield=True):
                     await self._wind_down()
+                self._over.set()
                 self._shield(life)
                 self._tasks.cancel_scope.cancel()
 

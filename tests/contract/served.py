@@ -290,7 +290,8 @@ async def uvicorn_serving(app: Any, **options: Any) -> AsyncIterator[tuple[uvico
     # Named as TCP, or asyncio leaves Nagle on and every answer waits 40 ms.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
-    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=2, **options)
+    options = {"log_config": None, "access_log": False, "timeout_graceful_shutdown": 2, **options}
+    config = uvicorn.Config(app, **options)
     server = uvicorn.Server(config)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(server._serve, [listener])  # `serve` would take over the process's signals

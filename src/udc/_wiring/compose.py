@@ -320,6 +320,10 @@ class Hosted:
         finally:
             self._droplet._hosted = None  # noqa: SLF001
 
+    async def over(self) -> None:
+        """Returns when streams must end; see `Runtime.over`."""
+        await self.parts.runtime.over()
+
     def request_stop(self, *, at_once: bool = False) -> None:
         """Ask for the graceful end; `at_once` leaves the grace out."""
         self.parts.request_stop(at_once=at_once)
