@@ -110,7 +110,9 @@ class Client(Protocol):
     ) -> Answer: ...
 
 
-def _request(bearer: str | None, body: object, content: bytes, headers: Mapping[str, str]) -> tuple[dict[str, str], bytes]:
+def _request(
+    bearer: str | None, body: object, content: bytes, headers: Mapping[str, str]
+) -> tuple[dict[str, str], bytes]:
     sent = {"accept": "*/*", **headers}
     if body is not UNSET:
         content = json.dumps(body).encode()
@@ -162,7 +164,7 @@ class Connection:
         return Answer(self.sent[0]["status"], headers, b"".join(self.parts))
 
 
-def http_scope(method: str, path: str, headers: Mapping[str, str] = {}, **changes: Any) -> dict[str, Any]:  # noqa: B006 - read only
+def http_scope(method: str, path: str, headers: Mapping[str, str] = {}, **changes: Any) -> dict[str, Any]:
     path, _, query_string = path.partition("?")
     return {
         "type": "http",
@@ -189,7 +191,7 @@ class MemoryClient:
         bearer: str | None = None,
         json: object = UNSET,
         content: bytes = b"",
-        headers: Mapping[str, str] = {},  # noqa: B006 - read only
+        headers: Mapping[str, str] = {},
         address: str = "10.0.0.1",
     ) -> Answer:
         sent, body = _request(bearer, json, content, headers)
@@ -211,7 +213,7 @@ class SocketClient:
         bearer: str | None = None,
         json: object = UNSET,
         content: bytes = b"",
-        headers: Mapping[str, str] = {},  # noqa: B006 - read only
+        headers: Mapping[str, str] = {},
         address: str = "127.0.0.1",
     ) -> Answer:
         sent, body = _request(bearer, json, content, headers)

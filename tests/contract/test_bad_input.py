@@ -17,7 +17,17 @@ from udc.errors import ConfigError
 
 way, anyio_backend, server, world = served.way, served.anyio_backend, served.server, served.world
 
-LEAKS = (b"hunter2", b"/var/lib", b"Traceback", b"RuntimeError", b"site-packages", b"/src/udc", b"Error(", b"eyJ", b".py")
+LEAKS = (
+    b"hunter2",
+    b"/var/lib",
+    b"Traceback",
+    b"RuntimeError",
+    b"site-packages",
+    b"/src/udc",
+    b"Error(",
+    b"eyJ",
+    b".py",
+)
 
 
 def refused(answer: Answer, status: int, code: str, field: str | None = None) -> dict[str, Any]:
@@ -171,7 +181,8 @@ async def test_of_duplicate_keys_the_last_wins(world: World) -> None:
     droplet = Sample()
     client = await world.serve(droplet)
     answer = await message(
-        client, b'{"message_type":"nonsense","message_type":"query","payload":1,"payload":{"type":"echo","data":{"text":"b"}}}'
+        client,
+        b'{"message_type":"nonsense","message_type":"query","payload":1,"payload":{"type":"echo","data":{"text":"b"}}}',
     )
     assert answer.json()["data"] == "b"
     task = b'{"task_id":"a","task_id":"b","type":"play","type":"work","payload":{"steps":1}}'
@@ -240,7 +251,16 @@ async def test_fields_of_the_other_bodies_are_named(world: World, path: str, bod
     await lives(client, droplet)
 
 
-@pytest.mark.parametrize("media_type", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "application/xml", "x" * 300])
+@pytest.mark.parametrize(
+    "media_type",
+    [
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=x",
+        "application/xml",
+        "x" * 300,
+    ],
+)
 async def test_a_wrong_content_type(world: World, media_type: str) -> None:
     droplet = Sample()
     client = await world.serve(droplet)
@@ -251,7 +271,9 @@ async def test_a_wrong_content_type(world: World, media_type: str) -> None:
     await lives(client, droplet)
 
 
-@pytest.mark.parametrize("media_type", ["application/json; charset=utf-8", "Application/JSON", "application/cloudevents+json"])
+@pytest.mark.parametrize(
+    "media_type", ["application/json; charset=utf-8", "Application/JSON", "application/cloudevents+json"]
+)
 async def test_content_types_that_are_json(world: World, media_type: str) -> None:
     client = await world.serve(Sample())
     answer = await message(client, json.dumps(envelope()).encode(), headers={"content-type": media_type})
@@ -261,7 +283,9 @@ async def test_content_types_that_are_json(world: World, media_type: str) -> Non
 async def test_a_body_of_two_megabytes(world: World) -> None:
     droplet = Sample()
     client = await world.serve(droplet)
-    body = refused(await message(client, json.dumps(envelope("echo", {"text": "x" * 2**21})).encode()), 413, "PAYLOAD_TOO_LARGE")
+    body = refused(
+        await message(client, json.dumps(envelope("echo", {"text": "x" * 2**21})).encode()), 413, "PAYLOAD_TOO_LARGE"
+    )
     assert body["error"]["details"] == {"limit_bytes": 2**20}
     refused(await client("POST", "/message", content=b"x" * 2**21), 413, "PAYLOAD_TOO_LARGE")
     await lives(client, droplet)
@@ -403,7 +427,19 @@ async def test_headers_are_not_echoed(world: World, trace: str) -> None:
     await lives(client, droplet)
 
 
-@pytest.mark.parametrize("path", ["/%00", "/..%2f..%2fetc%2fpasswd", "/health//", "/health/", "/HEALTH", "/%ff%fe", "/message;a=b", "/" + "a" * 5000])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/%00",
+        "/..%2f..%2fetc%2fpasswd",
+        "/health//",
+        "/health/",
+        "/HEALTH",
+        "/%ff%fe",
+        "/message;a=b",
+        "/" + "a" * 5000,
+    ],
+)
 async def test_strange_paths_are_nowhere(world: World, path: str) -> None:
     droplet = Sample()
     client = await world.serve(droplet)

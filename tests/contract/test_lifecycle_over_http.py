@@ -226,7 +226,9 @@ class TestReload:
         assert str(folder).encode() not in answer.body
         assert (await client("GET", "/proof", bearer=token("read"))).status == 404
 
-    @pytest.mark.parametrize("path", ["../other.json", "/etc/passwd", "sub/../../other.json", "link.json", "dir/other.json"])
+    @pytest.mark.parametrize(
+        "path", ["../other.json", "/etc/passwd", "sub/../../other.json", "link.json", "dir/other.json"]
+    )
     async def test_a_path_outside_the_folder_is_refused(self, world: World, folder: Path, path: str) -> None:
         """Trap 42."""
         outside = folder.parent / "other.json"

@@ -107,7 +107,10 @@ async def test_each_lifespan_is_a_life() -> None:
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (ConfigError(["droplet.id: missing", "peers: none"]), "the configuration has 2 problems:\n  - droplet.id: missing"),
+        (
+            ConfigError(["droplet.id: missing", "peers: none"]),
+            "the configuration has 2 problems:\n  - droplet.id: missing",
+        ),
         (RuntimeError(), "RuntimeError"),
         (ExceptionGroup("two", [ValueError("a"), ValueError()]), "a; ValueError"),
     ],
@@ -191,7 +194,7 @@ async def test_the_prefix_is_taken_off(root_path: str, path: str, seen: str) -> 
 async def test_what_the_surface_is_told() -> None:
     surface = Echo()
     headers = [(b"X-A", b"1"), (b"x-a", b"2"), (b"Cookie", b"a=1"), (b"cookie", b"b=2"), (b"x-b", b"\xe9")]
-    await ask(started(surface), "POST", "/a b?q=%20", parts=(b"ab", b"", b"cd"), scheme="https", **{"client": None})
+    await ask(started(surface), "POST", "/a b?q=%20", parts=(b"ab", b"", b"cd"), scheme="https", client=None)
     connection = Connection(
         started(surface), {**http_scope("POST", "/a"), "headers": headers}, [{"type": "http.request", "body": b"x"}]
     )

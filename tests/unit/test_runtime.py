@@ -121,7 +121,9 @@ async def test_started_means_ready() -> None:
 async def test_a_start_that_fails_closes_what_was_opened_and_runs_no_stop_hook(broken: str, closed: str) -> None:
     error = ValueError("no disk")
     world = World()
-    opener = {name: world.opener(name, opens=error if name == broken else None) for name in ("client", "store", "lifespan")}
+    opener = {
+        name: world.opener(name, opens=error if name == broken else None) for name in ("client", "store", "lifespan")
+    }
     hooks = [world.hook(name, error if name == broken else None) for name in ("start 1", "start 2")]
     again = World(resources=[opener["client"], opener["store"]], lifespan=opener["lifespan"], on_start=hooks)
     with pytest.raises(ValueError, match="no disk"):
