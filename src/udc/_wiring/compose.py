@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 from anyio.abc import TaskStatus
 
+from udc._clock import loop_clock
 from udc._runtime import Plan, Runtime
 from udc._types import DropletId
 from udc._wiring import outgoing, trust, work
@@ -47,7 +48,7 @@ class Composition:
     def __init__(self, definition: Definition, surroundings: Surroundings) -> None:
         self.surroundings = surroundings
         self.ambient = surroundings.ambient
-        self.clock = anyio.current_time
+        self.clock = loop_clock()
         self.definition = definition
         self.table = definition.table
         self.settings = Settings(surroundings, explicit=definition.explicit, attributes=definition.attributes)
@@ -75,7 +76,8 @@ class Composition:
         self.events = EventRing(ambient=self.ambient, secrets=secrets)
         self.logs = LogRing(instance_id=self.facts.instance_id, secrets=secrets)
         self.proofs = ProofBook(facts=self.facts, key=InstanceKey.generate(), ambient=self.ambient)
-        self.instrument = Instrument([self.stats, self.events, self._note_commands, *definition.hooks])
+        hooks = (*definition.hooks, *self.surroundings.hooks)
+        self.instrument = Instrument([self.stats, self.events, self._note_commands, *hooks])
 
     def _identity(self, definition: Definition) -> None:
         config = self.settings.config
@@ -119,6 +121,7 @@ class Composition:
                 timeout_seconds=config.limits.handler_timeout_seconds,
             ),
             threads=self.surroundings.threads,
+            clock=self.clock,
         )
         self.dependencies = DependencyWatch(
             needs=self.facts.needs,
@@ -274,9 +277,10 @@ class Composition:
         await self.desk.drained()
 
     async def _cut(self) -> None:
-        await self.desk.cut()
+        self.desk.hand_back()
         self.dispatcher.in_flight.cancel_all()
         await self.dispatcher.in_flight.drained()
+        await self.desk.last_words()
 
     def _spawn(self, call: Callable[[], Coroutine[Any, Any, object]], *, name: str) -> None:
         self.runtime.spawn(call, name=name)
@@ -316,6 +320,10 @@ class Hosted:
             await self.parts.runtime.serve(task_status=task_status)
         finally:
             self.parts.definition.attach(None)
+
+    async def over(self) -> None:
+        """Returns when streams must end; see `Runtime.over`."""
+        await self.parts.runtime.over()
 
     def request_stop(self, *, at_once: bool = False) -> None:
         """Ask for the graceful end; `at_once` leaves the grace out."""

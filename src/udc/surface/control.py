@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import logging
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 import anyio
 from pydantic_core import to_json
@@ -17,6 +18,9 @@ from udc.instrument import ConfigReloaded, Instrument
 from udc.surface._base import Endpoint, HttpRequest, HttpResponse
 from udc.surface.facts import ProofBook
 from udc.surface.messages import require_json
+
+_log = logging.getLogger("udc.surface")
+_MAX_REASON: Final = 200
 
 
 class Reloading(Protocol):
@@ -89,6 +93,13 @@ class Control:
             self._stop()
 
         self._spawn(later, name="shutdown")
+        _log.warning(
+            "%s asked for the end in %d s: %r",
+            request.caller.subject,
+            asked.delay_seconds,
+            asked.reason[:_MAX_REASON],
+            extra={"trace_id": request.trace_id or None},
+        )
         return models.ShutdownResult(
             delay_seconds=asked.delay_seconds,
             reason=asked.reason,
@@ -100,14 +111,7 @@ class Control:
         body = to_json({"stopping": True, "trace_id": request.trace_id or self._ambient.new_id()})
         # The end comes from within the answer, once its bytes are handed over. The stated length makes it
         # whole for the caller though nothing closes the stream any more.
-        return HttpResponse(body=self._then_exit(body), headers=(("content-length", str(len(body))),))
-
-    async def _then_exit(self, body: bytes) -> AsyncIterator[bytes]:
-        try:
-            yield body
-        finally:
-            if self._exit is not None:
-                self._exit()
+        return HttpResponse(body=_LastWords(body, self._exit), headers=(("content-length", str(len(body))),))
 
     def table(self) -> list[Endpoint]:
         """The rows of these endpoints."""
@@ -140,9 +144,33 @@ class Control:
                     access="admin",
                     handler=self.emergency_stop,
                     summary="End the process at once",
+                    always=True,  # a stop that hangs is what it is for
                 )
             )
         return rows
+
+
+class _LastWords:
+    """A body after which the process ends; also when nobody is left to read it."""
+
+    def __init__(self, body: bytes, then: Callable[[], None] | None) -> None:
+        self._parts = iter([body])
+        self._then = then
+
+    def __aiter__(self) -> _LastWords:
+        return self
+
+    async def __anext__(self) -> bytes:
+        part = next(self._parts, None)
+        if part is None:
+            await self.aclose()
+            raise StopAsyncIteration
+        return part
+
+    async def aclose(self) -> None:
+        then, self._then = self._then, None
+        if then is not None:
+            then()
 
 
 def inside(path: str, directory: Path) -> Path:
@@ -151,7 +179,10 @@ def inside(path: str, directory: Path) -> Path:
     Raises:
         PermissionError: it is not.
     """
-    resolved = (directory / path).resolve()
+    try:
+        resolved = (directory / path).resolve()
+    except (OSError, RuntimeError, ValueError):  # too long, a circle of links, a NUL
+        raise PermissionError(path) from None
     if not resolved.is_relative_to(directory.resolve()):
         raise PermissionError(path)
     return resolved
