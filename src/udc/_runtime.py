@@ -88,6 +88,10 @@ class Runtime:
         if at_once:
             self._at_once.set()
 
+    async def until_stopping(self) -> None:
+        """Return when it has been asked to stop."""
+        await self._stop.wait()
+
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Start, report `started()` when ready, run until asked to stop, drain, stop.
 

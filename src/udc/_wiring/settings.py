@@ -68,6 +68,7 @@ class Settings:
             environ=around.environ,
             file=file,
             attributes=self._attributes,
+            identity_aliases=around.identity_aliases,
             listening=around.listening,
             loopback=around.loopback,
         )
