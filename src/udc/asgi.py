@@ -6,27 +6,26 @@ run with its lifespan switched off, say) are answered 503 NOT_READY with the rem
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, MutableMapping
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from http import HTTPStatus
 from typing import Any, Final, Protocol, TypeAlias
 
 import anyio
 from anyio.abc import TaskStatus
 
-from udc.errors import LifecycleError
+from udc._ids import system
+from udc.errors import LifecycleError, NotReady
 from udc.surface._base import HttpRequest, HttpResponse, Surface
+from udc.wire.faults import encode_error
 
 Scope: TypeAlias = MutableMapping[str, Any]  # Any: ASGI's own
 Event: TypeAlias = MutableMapping[str, Any]  # Any: ASGI's own
 Receive: TypeAlias = Callable[[], Awaitable[Event]]
 Send: TypeAlias = Callable[[Event], Awaitable[None]]
 
-_NOT_STARTED: Final = (
-    b'{"status":"error","error":{"code":"NOT_READY","message":"the droplet has not been started","details":{},'
-    b'"retryable":true,"retry_after_seconds":1,'
-    b'"hint":"run the server with its lifespan on (uvicorn: --lifespan on)"}}'
-)
+_CLOSE_SECONDS: Final = 5.0
+"""How long a stream that is cut short may take to clean up."""
+
 _JOINED: Final = {"cookie": "; "}
 
 
@@ -98,9 +97,7 @@ class App:
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._hosted is None:
-            await _send(
-                HttpResponse(status=503, body=_NOT_STARTED, headers=(("retry-after", "1"),)), scope, receive, send
-            )
+            await _send(_not_started(), scope, receive, send)
             return
         surface = self._hosted.surface
         request = _request(scope)
@@ -126,16 +123,27 @@ async def _serve(hosted: Hosted, *, task_status: TaskStatus[None]) -> None:
     await hosted.serve(task_status=task_status)
 
 
+def _not_started() -> HttpResponse:
+    refusal = NotReady(
+        "the droplet has not been started",
+        retry_after_seconds=1,
+        hint="run the server with its lifespan on (uvicorn: --lifespan on)",
+    )
+    ambient = system()
+    status, headers, body = encode_error(refusal, trace_id=ambient.new_id(), now=ambient.now())
+    return HttpResponse(status=status, headers=headers, body=body)
+
+
 def _reason(error: BaseException) -> str:
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
+    if isinstance(error, BaseExceptionGroup):
+        return "; ".join(map(_reason, error.exceptions))
     return str(error) or type(error).__name__
 
 
 def _request(scope: Scope) -> HttpRequest:
     path: str = scope["path"]
-    prefix: str = scope.get("root_path", "")
-    if prefix and path.startswith(prefix):
+    prefix: str = scope.get("root_path", "").rstrip("/")
+    if prefix and (path == prefix or path.startswith(prefix + "/")):
         path = path[len(prefix) :] or "/"
     headers: dict[str, str] = {}
     for raw_name, raw_value in scope["headers"]:
@@ -180,12 +188,17 @@ async def _send(response: HttpResponse, scope: Scope, receive: Receive, send: Se
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else response.body})
         return
-    await send({"type": "http.response.start", "status": response.status, "headers": headers})
-    await _stream(response.body, receive, send)
+    try:
+        await send({"type": "http.response.start", "status": response.status, "headers": headers})
+        if scope["method"] != "HEAD":
+            await _stream(response.body, receive, send)
+        await send({"type": "http.response.body", "body": b""})
+    finally:
+        await _close(response.body)
 
 
 async def _stream(body: AsyncIterator[bytes], receive: Receive, send: Send) -> None:
-    """Send the parts as they come, until the end or until the caller leaves; closes the iterator either way."""
+    """Send the parts as they come, until the end or until the caller leaves."""
     async with anyio.create_task_group() as tasks:
 
         async def watch() -> None:
@@ -193,23 +206,17 @@ async def _stream(body: AsyncIterator[bytes], receive: Receive, send: Send) -> N
             tasks.cancel_scope.cancel()
 
         tasks.start_soon(watch)
-        async with aclosing(_closable(body)) as parts:
-            async for part in parts:
-                await send({"type": "http.response.body", "body": part, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
+        async for part in body:
+            await send({"type": "http.response.body", "body": part, "more_body": True})
         tasks.cancel_scope.cancel()
 
 
-async def _closable(body: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    """The same parts from something that surely has `aclose`."""
-    try:
-        async for part in body:
-            yield part
-    finally:
-        close = getattr(body, "aclose", None)
-        if close is not None:
-            with anyio.CancelScope(shield=True):
-                await close()
+async def _close(body: AsyncIterator[bytes]) -> None:
+    """Let a stream clean up, however it ended; one that never began too."""
+    close = getattr(body, "aclose", None)
+    if close is not None:
+        with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
+            await close()
 
 
 async def _until_disconnect(receive: Receive) -> None:

@@ -18,17 +18,28 @@ from udc.instrument import Event, MessageHandled, RequestAnswered, SendAttempted
 current_droplet: ContextVar[str | None] = ContextVar("udc_current_droplet", default=None)
 """The instance whose code is running, so that droplets that share a process keep their log lines apart."""
 
+# Callers decide what stands in a log line, so each of these takes time linear in its length.
+_DOTTED: Final = re.compile(r"(?<![\w-])[\w-]+={0,2}(?:\.[\w-]*={0,2}){2,}")
+_JSON_IN_BASE64: Final = re.compile(r"e(?:yJ|yA|wo|w0|wk)[\w-]{5}")
+"""How the header of a JWT begins: "{", and then a quote or a blank."""
+
 _SECRETS: Final = (
-    (re.compile(r"eyJ[\w-]{8,}\.[\w-]+\.[\w-]*"), "***token***"),
     (re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{6,}"), r"\1 ***"),
+    (re.compile(r"(://[^\s/:@]*:)[^\s/@]+@"), r"\1***@"),
     (
+        # A quoted value, as in JSON (whose quotes may be escaped once more), up to its closing quote; any other
+        # up to the next blank or separator.
         re.compile(
-            r"(?i)((?:secret|token|password|passwd|api[_-]?key|signing[_-]?key)[\"']?\s*[=:]\s*[\"']?)[^\s\"',;&]+"
+            r"(?i)((?:secret|token|passw(?:or)?d|passphrase|(?:api|signing|private|registry)[_-]?key)[\w-]{0,40}"
+            r"\\{0,9}[\"']?\s{0,9}[=:]\s{0,9})"
+            r"(?:(\\{0,9})([\"'])(?:(?!\2\3)(?:\\[\s\S]|[\s\S]))*(?:\2\3|\Z)|[^\s\"',;&]+)"
         ),
         r"\1***",
     ),
     (
-        re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL),
+        re.compile(
+            r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----.*?(?:-----END [A-Z ]{0,40}PRIVATE KEY-----|\Z)", re.DOTALL
+        ),
         "***key***",
     ),
 )
@@ -42,9 +53,14 @@ def mask(text: str, secrets: Iterable[str] = ()) -> str:
     for secret in secrets:
         if secret:
             text = text.replace(secret, "***")
+    text = _DOTTED.sub(_unless_token, text)
     for pattern, replacement in _SECRETS:
         text = pattern.sub(replacement, text)
     return text
+
+
+def _unless_token(dotted: re.Match[str]) -> str:
+    return "***token***" if _JSON_IN_BASE64.search(dotted[0]) else dotted[0]
 
 
 class EventRing:
@@ -103,7 +119,7 @@ class LogRing(logging.Handler):
             return
         try:
             text = record.getMessage()
-        except (TypeError, ValueError):  # the caller's arguments do not fit its format: logging's own way out
+        except Exception:  # noqa: BLE001 - the caller's arguments do not fit its format: logging's own way out
             self.handleError(record)
             return
         self.total += 1
@@ -112,8 +128,8 @@ class LogRing(logging.Handler):
                 "timestamp": iso_utc(datetime.fromtimestamp(record.created, UTC)),
                 "level": record.levelname,
                 "logger": record.name,
-                "message": mask(text, self._secrets),
-                "trace_id": getattr(record, "trace_id", None) or _trace_id(),
+                "message": _writable(mask(text, self._secrets)),
+                "trace_id": _text(getattr(record, "trace_id", None)) or _trace_id(),
             }
         )
 
@@ -123,6 +139,16 @@ class LogRing(logging.Handler):
         names = logging.getLevelNamesMapping()
         rows = [row for row in self._rows if names.get(row["level"], logging.CRITICAL) >= floor]
         return rows[-limit:] if limit > 0 else []
+
+
+def _writable(text: str) -> str:
+    """The text without lone surrogates (names of files may hold them), which no JSON can."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def _text(value: object) -> str | None:
+    """What somebody's `extra` holds, as text."""
+    return None if value is None else _writable(str(value))
 
 
 def _trace_id() -> str | None:

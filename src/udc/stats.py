@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import math
 from collections import deque
 from collections.abc import Callable
 from typing import Final
@@ -142,7 +143,13 @@ class Stats:
         self.gauges[_metric_name(name)] = float(value)
 
     def book(self, cost_usd: float = 0.0, yield_usd: float = 0.0) -> None:
-        """Book what the work cost and earned, US dollars; `/health` shows the sums."""
+        """Book what the work cost and earned, US dollars; `/health` shows the sums.
+
+        Raises:
+            ValueError: not a finite number.
+        """
+        if not math.isfinite(cost_usd + yield_usd):
+            raise ValueError(f"cannot book cost {cost_usd} and yield {yield_usd}: give finite numbers")
         self.cost_usd += cost_usd
         self.yield_usd += yield_usd
 

@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 from anyio.abc import TaskStatus
 
+from udc._clock import loop_clock
 from udc._runtime import Hook, Plan, Runtime
 from udc._types import DropletId
 from udc._wiring import outgoing, trust, work
@@ -48,7 +49,7 @@ class Composition:
     def __init__(self, definition: Definition, surroundings: Surroundings) -> None:
         self.surroundings = surroundings
         self.ambient = surroundings.ambient
-        self.clock = anyio.current_time
+        self.clock = loop_clock()
         self.definition = definition
         self.table = definition.table
         self.settings = Settings(surroundings, explicit=definition.explicit, attributes=definition.attributes)
@@ -120,6 +121,7 @@ class Composition:
                 timeout_seconds=config.limits.handler_timeout_seconds,
             ),
             threads=self.surroundings.threads,
+            clock=self.clock,
         )
         self.dependencies = DependencyWatch(
             needs=self.facts.needs,

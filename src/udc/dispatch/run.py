@@ -87,6 +87,7 @@ class Dispatcher:
         table: gets frozen here, so that no type is left to resolve.
         middleware: the first is the outermost.
         threads: false runs sync handlers in line, for virtual time.
+        clock: the loop's monotonic seconds.
     """
 
     def __init__(
@@ -99,8 +100,10 @@ class Dispatcher:
         ambient: Ambient,
         limits: DispatchLimits = DispatchLimits(),
         threads: bool = True,
+        clock: Callable[[], float] = anyio.current_time,
     ) -> None:
         table.freeze()
+        self._clock = clock
         self.in_flight = InFlight(limits.in_flight, retry_after_seconds=limits.retry_after_seconds)
         self._table = table
         self._contexts = contexts
@@ -160,7 +163,7 @@ class Dispatcher:
         progress: Progress | None,
         arrived: float | None,
     ) -> Outcome:
-        started = anyio.current_time()
+        started = self._clock()
         deadline = self._deadline(message, handler, started if arrived is None else arrived, started)
         work = self.in_flight.enter(
             message.trace_id,
@@ -187,7 +190,7 @@ class Dispatcher:
                     message_type=what,
                     action=handler.action if message.action is None else message.action,
                     source=message.source,
-                    seconds=anyio.current_time() - started,
+                    seconds=self._clock() - started,
                     trace_id=message.trace_id,
                     error_code=code,
                 )

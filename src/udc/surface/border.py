@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import Any, Final, Protocol
 
 import anyio
-from pydantic_core import PydanticSerializationError, to_json
 
 from udc._ids import Ambient
 from udc.errors import ContractError, Draining, InternalError, NotReady, PayloadTooLarge, UdcError
@@ -18,6 +17,7 @@ from udc.rings import current_droplet
 from udc.surface._base import Endpoint, HttpRequest, HttpResponse
 from udc.surface.guard import Guard
 from udc.surface.routes import Routes
+from udc.wire import json_text
 from udc.wire.faults import answer_for, encode_error
 
 _log = logging.getLogger("udc.surface")
@@ -184,7 +184,7 @@ def _response(answer: Any, endpoint: Endpoint) -> HttpResponse:  # Any: whatever
     if isinstance(answer, HttpResponse):
         return answer
     try:
-        return HttpResponse(body=to_json(answer))
-    except PydanticSerializationError as exc:
+        return HttpResponse(body=json_text.write(answer))
+    except TypeError as exc:
         _log.exception("an endpoint returned what JSON cannot hold", extra={"path": endpoint.path})
         raise InternalError(f"the handler of {endpoint.method} {endpoint.path} returned what JSON cannot hold") from exc

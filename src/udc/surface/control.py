@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
@@ -100,14 +100,7 @@ class Control:
         body = to_json({"stopping": True, "trace_id": request.trace_id or self._ambient.new_id()})
         # The end comes from within the answer, once its bytes are handed over. The stated length makes it
         # whole for the caller though nothing closes the stream any more.
-        return HttpResponse(body=self._then_exit(body), headers=(("content-length", str(len(body))),))
-
-    async def _then_exit(self, body: bytes) -> AsyncIterator[bytes]:
-        try:
-            yield body
-        finally:
-            if self._exit is not None:
-                self._exit()
+        return HttpResponse(body=_LastWords(body, self._exit), headers=(("content-length", str(len(body))),))
 
     def table(self) -> list[Endpoint]:
         """The rows of these endpoints."""
@@ -140,9 +133,33 @@ class Control:
                     access="admin",
                     handler=self.emergency_stop,
                     summary="End the process at once",
+                    always=True,  # a stop that hangs is what it is for
                 )
             )
         return rows
+
+
+class _LastWords:
+    """A body after which the process ends; also when nobody is left to read it."""
+
+    def __init__(self, body: bytes, then: Callable[[], None] | None) -> None:
+        self._parts = iter([body])
+        self._then = then
+
+    def __aiter__(self) -> _LastWords:
+        return self
+
+    async def __anext__(self) -> bytes:
+        part = next(self._parts, None)
+        if part is None:
+            await self.aclose()
+            raise StopAsyncIteration
+        return part
+
+    async def aclose(self) -> None:
+        then, self._then = self._then, None
+        if then is not None:
+            then()
 
 
 def inside(path: str, directory: Path) -> Path:

@@ -62,9 +62,12 @@ class Guard:
             Forbidden: the token does not allow it.
             KeysUnavailable: there are no keys yet to check it with.
         """
+        bearer = _bearer(request)
         try:
-            principal = await self._verifier.verify(_bearer(request))
+            principal = await self._verifier.verify(bearer)
         except Unauthorized as refusal:
+            if bearer:  # RFC 6750 section 3.1: only who sent a token is told what is wrong with it
+                refusal.details = {"error": "invalid_token", **refusal.details}
             self._refuse(refusal, endpoint, request)
         if principal.may(endpoint.access) or (endpoint.scope is not None and endpoint.scope in principal.scopes):
             return principal

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, get_args
 
+from udc._types import Access
 from udc.errors import DefinitionError, MethodNotAllowed, NotFound
 from udc.surface._base import Endpoint
 
@@ -22,15 +23,18 @@ class Routes:
 
     def __init__(self, table: Iterable[Endpoint]) -> None:
         self._fixed: dict[str, dict[str, Endpoint]] = {}
-        self._templates: dict[str, tuple[re.Pattern[str], dict[str, Endpoint]]] = {}
+        # By shape: what it matches, and by method the row with the names of its own template.
+        self._templates: dict[str, tuple[re.Pattern[str], dict[str, Endpoint], dict[str, tuple[str, ...]]]] = {}
         self.table: tuple[Endpoint, ...] = tuple(table)
         for row in self.table:
             self._add(row)
 
     def _add(self, row: Endpoint) -> None:
-        pattern = _pattern(row)
-        if _NAME.search(row.path):
-            rows = self._templates.setdefault(_shape(row.path), (pattern, {}))[1]
+        _check(row)
+        pattern, names = _pattern(row)
+        if names:
+            _, rows, names_of = self._templates.setdefault(_shape(row.path), (pattern, {}, {}))
+            names_of.setdefault(row.method, names)
         else:
             rows = self._fixed.setdefault(row.path, {})
         if row.method in rows:
@@ -53,11 +57,11 @@ class Routes:
         if fixed is not None and (row := fixed.get(method)) is not None:
             return row, _NO_PARAMS
         allowed = set(fixed or ())
-        for pattern, rows in self._templates.values():
+        for pattern, rows, names_of in self._templates.values():
             if (match := pattern.fullmatch(path)) is None:
                 continue
             if (row := rows.get(method)) is not None:
-                return row, match.groupdict()
+                return row, dict(zip(names_of[method], match.groups(), strict=True))
             allowed.update(rows)
         if allowed:
             raise _not_allowed(method, sorted(allowed))
@@ -68,7 +72,15 @@ def _not_allowed(method: str, allowed: list[str]) -> MethodNotAllowed:
     return MethodNotAllowed(f"this path takes {', '.join(allowed)}, not {method[:16]}", details={"allow": allowed})
 
 
-def _pattern(row: Endpoint) -> re.Pattern[str]:
+def _check(row: Endpoint) -> None:
+    if row.method != row.method.upper() or row.method == "HEAD":
+        raise DefinitionError(f"{_owner(row)}: the method {row.method!r} must be upper case; HEAD is answered like GET")
+    if row.access not in get_args(Access):
+        known = ", ".join(map(repr, get_args(Access)))
+        raise DefinitionError(f"{_owner(row)}: {row.method} {row.path} has access {row.access!r}; give one of {known}")
+
+
+def _pattern(row: Endpoint) -> tuple[re.Pattern[str], tuple[str, ...]]:
     if not row.path.startswith("/") or row.path != row.path.strip() or "?" in row.path:
         raise DefinitionError(f"{_owner(row)}: the path {row.path!r} must start with '/' and hold no query")
     parts = _NAME.split(row.path)  # literal, name, literal, name, … literal
@@ -77,10 +89,7 @@ def _pattern(row: Endpoint) -> re.Pattern[str]:
         raise DefinitionError(
             f"{_owner(row)}: the path {row.path!r} is no template; write names once each, as in '/droplets/{{id}}'"
         )
-    source = re.escape(literals[0])
-    for name, literal in zip(names, literals[1:], strict=True):
-        source += f"(?P<{name}>[^/]+){re.escape(literal)}"
-    return re.compile(source)
+    return re.compile("([^/]+)".join(map(re.escape, literals))), tuple(names)
 
 
 def _shape(path: str) -> str:
@@ -88,4 +97,4 @@ def _shape(path: str) -> str:
 
 
 def _owner(row: Endpoint) -> str:
-    return getattr(row.handler, "__qualname__", repr(row.handler))
+    return str(getattr(row.handler, "__qualname__", type(row.handler).__qualname__))
