@@ -61,6 +61,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "uvicorn": ("udc._serve",),
     "typer": ("udc.cli",),
     "rich": ("udc.cli",),
+    "pytest": ("udc.testing",),
 }
 """Package → the modules (and what lies below them) that may import it."""
 
