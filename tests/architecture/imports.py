@@ -25,7 +25,7 @@ LAYERS: dict[str, int] = {
     "udc.services": 4, "udc.services.*": 4, "udc.stats": 4, "udc.surface.*": 4, "udc.tasks": 4, "udc.tasks.*": 4,
     "udc._runtime": 4,
     # L5 adapters
-    "udc.asgi": 5, "udc._serve": 5,
+    "udc.asgi": 5, "udc._serve": 5, "udc._serve.*": 5,
     # L6 façade
     "udc.droplet": 6, "udc._wiring": 6, "udc._wiring.*": 6, "udc": 6,
     # L7 products
@@ -38,6 +38,8 @@ TYPING_ONLY_UPWARD: dict[tuple[str, str], str] = {}
 LAZY: dict[tuple[str, str], str] = {
     ("udc.droplet", "udc._wiring"): "what a running droplet needs costs start-up time",
     ("udc.stats", "psutil"): "likewise",
+    ("udc._wiring.program", "udc._serve"): "uvicorn is optional",
+    ("udc._wiring.program", "udc._wiring.hosting"): "likewise",
 }
 """(module, package or module of ours) → reason: imports inside functions that are accepted, with all below them."""
 
@@ -57,6 +59,8 @@ HOMES: dict[str, tuple[str, ...]] = {
     "starlette": ("udc.starlette", "udc.fastapi"),
     "aiohttp": ("udc.aiohttp",),
     "uvicorn": ("udc._serve",),
+    "typer": ("udc.cli",),
+    "rich": ("udc.cli",),
     "pytest": ("udc.testing",),
 }
 """Package → the modules (and what lies below them) that may import it."""

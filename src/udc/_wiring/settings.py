@@ -88,6 +88,7 @@ class Settings:
             environ=around.environ,
             file=file,
             attributes=self._attributes,
+            identity_aliases=around.identity_aliases,
             listening=around.listening,
             loopback=around.loopback,
             own_verifier=self._own_verifier,
