@@ -57,6 +57,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "starlette": ("udc.starlette", "udc.fastapi"),
     "aiohttp": ("udc.aiohttp",),
     "uvicorn": ("udc._serve",),
+    "pytest": ("udc.testing",),
 }
 """Package → the modules (and what lies below them) that may import it."""
 

@@ -76,7 +76,8 @@ class Composition:
         self.events = EventRing(ambient=self.ambient, secrets=secrets)
         self.logs = LogRing(instance_id=self.facts.instance_id, secrets=secrets)
         self.proofs = ProofBook(facts=self.facts, key=InstanceKey.generate(), ambient=self.ambient)
-        self.instrument = Instrument([self.stats, self.events, self._note_commands, *definition.hooks])
+        hooks = (*definition.hooks, *self.surroundings.hooks)
+        self.instrument = Instrument([self.stats, self.events, self._note_commands, *hooks])
 
     def _identity(self, definition: Definition) -> None:
         config = self.settings.config
