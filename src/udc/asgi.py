@@ -22,6 +22,7 @@ Scope: TypeAlias = MutableMapping[str, Any]  # Any: ASGI's own
 Event: TypeAlias = MutableMapping[str, Any]  # Any: ASGI's own
 Receive: TypeAlias = Callable[[], Awaitable[Event]]
 Send: TypeAlias = Callable[[Event], Awaitable[None]]
+Until: TypeAlias = Callable[[], Awaitable[None]]
 
 _CLOSE_SECONDS: Final = 5.0
 """How long a stream that is cut short may take to clean up."""
@@ -39,6 +40,10 @@ class Hosted(Protocol):
 
     async def serve(self, *, task_status: TaskStatus[None]) -> None:
         """Start, report `started()`, run until asked to stop, stop."""
+        ...
+
+    async def over(self) -> None:
+        """Returns once the droplet's work is over and what still streams must end."""
         ...
 
     def request_stop(self) -> None:
@@ -88,9 +93,9 @@ class App:
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._hosted is None:
-            await _send(_not_started(), scope, receive, send)
+            await _send(_not_started(), scope, receive, send, anyio.sleep_forever)
             return
-        surface = self._hosted.surface
+        surface, over = self._hosted.surface, self._hosted.over
         request = _request(scope)
         try:
             body = await _body(receive, surface.max_body_bytes)
@@ -102,7 +107,7 @@ class App:
             request.body = body
             request.disconnected = lambda: _until_disconnect(receive)
             response = await surface.handle(request)
-        await _send(response, scope, receive, send)
+        await _send(response, scope, receive, send, over)
 
 
 def app(droplet: Hostable) -> App:
@@ -170,7 +175,7 @@ async def _body(receive: Receive, limit: int) -> bytes | None:
     raise _CallerLeft
 
 
-async def _send(response: HttpResponse, scope: Scope, receive: Receive, send: Send) -> None:
+async def _send(response: HttpResponse, scope: Scope, receive: Receive, send: Send, over: Until) -> None:
     headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in response.headers]
     if response.media_type is not None and response.status != HTTPStatus.NO_CONTENT:
         headers.append((b"content-type", response.media_type.encode("latin-1")))
@@ -182,21 +187,22 @@ async def _send(response: HttpResponse, scope: Scope, receive: Receive, send: Se
     try:
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
         if scope["method"] != "HEAD":
-            await _stream(response.body, receive, send)
+            await _stream(response.body, receive, send, over)
         await send({"type": "http.response.body", "body": b""})
     finally:
         await _close(response.body)
 
 
-async def _stream(body: AsyncIterator[bytes], receive: Receive, send: Send) -> None:
-    """Send the parts as they come, until the end or until the caller leaves."""
+async def _stream(body: AsyncIterator[bytes], receive: Receive, send: Send, over: Until) -> None:
+    """Send the parts as they come, until the end, until the caller leaves, or until the droplet's work is over."""
     async with anyio.create_task_group() as tasks:
 
-        async def watch() -> None:
-            await _until_disconnect(receive)
+        async def watch(until: Until) -> None:
+            await until()
             tasks.cancel_scope.cancel()
 
-        tasks.start_soon(watch)
+        tasks.start_soon(watch, lambda: _until_disconnect(receive))
+        tasks.start_soon(watch, over)
         async for part in body:
             await send({"type": "http.response.body", "body": part, "more_body": True})
         tasks.cancel_scope.cancel()

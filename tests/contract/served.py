@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import unquote
 
 import anyio
 import anyio.lowlevel
@@ -109,7 +110,9 @@ class Client(Protocol):
     ) -> Answer: ...
 
 
-def _request(bearer: str | None, body: object, content: bytes, headers: Mapping[str, str]) -> tuple[dict[str, str], bytes]:
+def _request(
+    bearer: str | None, body: object, content: bytes, headers: Mapping[str, str]
+) -> tuple[dict[str, str], bytes]:
     sent = {"accept": "*/*", **headers}
     if body is not UNSET:
         content = json.dumps(body).encode()
@@ -161,12 +164,12 @@ class Connection:
         return Answer(self.sent[0]["status"], headers, b"".join(self.parts))
 
 
-def http_scope(method: str, path: str, headers: Mapping[str, str] = {}, **changes: Any) -> dict[str, Any]:  # noqa: B006 - read only
+def http_scope(method: str, path: str, headers: Mapping[str, str] = {}, **changes: Any) -> dict[str, Any]:
     path, _, query_string = path.partition("?")
     return {
         "type": "http",
         "method": method,
-        "path": path,
+        "path": unquote(path),
         "query_string": query_string.encode(),
         "headers": [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()],
         "client": ("10.0.0.1", 1234),
@@ -188,7 +191,7 @@ class MemoryClient:
         bearer: str | None = None,
         json: object = UNSET,
         content: bytes = b"",
-        headers: Mapping[str, str] = {},  # noqa: B006 - read only
+        headers: Mapping[str, str] = {},
         address: str = "10.0.0.1",
     ) -> Answer:
         sent, body = _request(bearer, json, content, headers)
@@ -210,7 +213,7 @@ class SocketClient:
         bearer: str | None = None,
         json: object = UNSET,
         content: bytes = b"",
-        headers: Mapping[str, str] = {},  # noqa: B006 - read only
+        headers: Mapping[str, str] = {},
         address: str = "127.0.0.1",
     ) -> Answer:
         sent, body = _request(bearer, json, content, headers)
@@ -286,9 +289,11 @@ class Server:
 @asynccontextmanager
 async def uvicorn_serving(app: Any, **options: Any) -> AsyncIterator[tuple[uvicorn.Server, int]]:
     """A uvicorn on a free port of loopback, in this loop."""
-    listener = socket.socket()
+    # Named as TCP, or asyncio leaves Nagle on and every answer waits 40 ms.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
-    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=2, **options)
+    options = {"log_config": None, "access_log": False, "timeout_graceful_shutdown": 2, **options}
+    config = uvicorn.Config(app, **options)
     server = uvicorn.Server(config)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(server._serve, [listener])  # `serve` would take over the process's signals
@@ -304,6 +309,10 @@ async def uvicorn_serving(app: Any, **options: Any) -> AsyncIterator[tuple[uvico
 @pytest.fixture(scope="module", params=["memory", "memory-trio", "socket"])
 def way(request: pytest.FixtureRequest) -> str:
     return str(request.param)
+
+
+socket_only = pytest.mark.parametrize("way", ["socket"], indirect=True, scope="module")
+"""For what only a real server can be asked."""
 
 
 @pytest.fixture(scope="module")
@@ -353,8 +362,9 @@ async def world(server: Server | None) -> AsyncIterator[World]:
         try:
             yield made
         finally:
-            for life in made.lives:
+            for life, placed in zip(made.lives, made.placed, strict=True):
                 life.stop.set()
+                placed.hosted.request_stop(at_once=True)
 
 
 def settings(**changes: Any) -> dict[str, Any]:

@@ -277,9 +277,10 @@ class Composition:
         await self.desk.drained()
 
     async def _cut(self) -> None:
-        await self.desk.cut()
+        self.desk.hand_back()
         self.dispatcher.in_flight.cancel_all()
         await self.dispatcher.in_flight.drained()
+        await self.desk.last_words()
 
     def _spawn(self, call: Callable[[], Coroutine[Any, Any, object]], *, name: str) -> None:
         self.runtime.spawn(call, name=name)
@@ -319,6 +320,10 @@ class Hosted:
             await self.parts.runtime.serve(task_status=task_status)
         finally:
             self.parts.definition.attach(None)
+
+    async def over(self) -> None:
+        """Returns when streams must end; see `Runtime.over`."""
+        await self.parts.runtime.over()
 
     def request_stop(self, *, at_once: bool = False) -> None:
         """Ask for the graceful end; `at_once` leaves the grace out."""

@@ -77,7 +77,7 @@ class House:
         self._began = anyio.current_time()
         self._virtual = is_virtual()
         self.events = Recorder()
-        self.troubles = Troubles(self._life_at)
+        self.troubles = Troubles()
         self.network = MemoryNetwork(faults=self.troubles)
         self.members = _members(droplets, frozenset(foreign))
         if "limits.grace_seconds" in self._config:
@@ -241,9 +241,6 @@ class House:
         if member.grace_seconds is None:
             settings["limits.grace_seconds"] = GRACE_SECONDS
         return {**settings, **self._config}
-
-    def _life_at(self, endpoint: str) -> object:
-        return next((member.life for member in self.members if member.endpoint == endpoint), None)
 
 
 def _members(droplets: Sequence[Droplet | Make], foreign: frozenset[DropletId]) -> list[Member]:

@@ -31,14 +31,9 @@ class Trouble:
 
 
 class Troubles:
-    """The troubles of a whole network, by endpoint (implements `udc.transports.memory.Faults`).
+    """The troubles of a whole network, by endpoint (implements `udc.transports.memory.Faults`)."""
 
-    Args:
-        life_at: which life listens at an endpoint, so that a request that was under way does not reach a dead one.
-    """
-
-    def __init__(self, life_at: Callable[[str], object]) -> None:
-        self._life_at = life_at
+    def __init__(self) -> None:
         self._by_endpoint: dict[str, Trouble] = {}
         self._down: dict[str, Callable[[], bool]] = {}
 
@@ -63,14 +58,13 @@ class Troubles:
         Raises:
             ConnectionRefusedError: it never does.
         """
-        life = self._life_at(endpoint)
         trouble = self._by_endpoint.get(endpoint, Trouble())
         if trouble.delay_seconds:
             await anyio.sleep(trouble.delay_seconds)
         if trouble.paused is not None:
             await trouble.paused.wait()
         down = endpoint in self._down and self._down[endpoint]()
-        if down or self._by_endpoint.get(endpoint, trouble).refused or self._life_at(endpoint) is not life:
+        if down or self._by_endpoint.get(endpoint, trouble).refused:
             raise ConnectionRefusedError(f"{endpoint} refuses connections")
 
     async def coming(self, endpoint: str, request: HttpRequest, answer: HttpAnswer) -> None:

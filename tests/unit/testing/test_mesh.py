@@ -80,6 +80,7 @@ async def test_nothing_is_left_behind() -> None:
         assert await world.client.query("Echo", "other", {"number": 15}) == "over"
         world.faults.crash("Echo15")
         await world.faults.restart("Echo")
+        await world.faults.restart("Registry")
 
     assert {task.id for task in anyio.get_running_tasks()} == before
     assert root.handlers == handlers
