@@ -11,13 +11,24 @@ import pytest
 from anyio.abc import SocketStream
 
 from tests.contract import served
-from tests.contract.served import ME, Answer, Client, Sample, World, envelope, settings, token
+from tests.contract.served import ME, Answer, Client, Sample, World, envelope, settings, token, until
 from udc import asgi
+from udc._types import UNSET
 from udc.errors import ConfigError
 
 way, anyio_backend, server, world = served.way, served.anyio_backend, served.server, served.world
 
-LEAKS = (b"hunter2", b"/var/lib", b"Traceback", b"RuntimeError", b"site-packages", b"/src/udc", b"Error(", b"eyJ", b".py")
+LEAKS = (
+    b"hunter2",
+    b"/var/lib",
+    b"Traceback",
+    b"RuntimeError",
+    b"site-packages",
+    b"/src/udc",
+    b"Error(",
+    b"eyJ",
+    b".py",
+)
 
 
 def refused(answer: Answer, status: int, code: str, field: str | None = None) -> dict[str, Any]:
@@ -140,7 +151,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("field", "value"), WRONG, ids=lambda value: repr(value)[:20])
-async def test_a_field_of_the_wrong_kind_is_named(world: World, field: str, value: object) -> None:
+async def test_a_field_of_the_wrong_kind_is_named(world: World, field: str, value: Any) -> None:
     droplet = Sample()
     client = await world.serve(droplet)
     refused(await message(client, envelope(**{field: value})), 400, "INVALID_REQUEST", field)
@@ -150,7 +161,7 @@ async def test_a_field_of_the_wrong_kind_is_named(world: World, field: str, valu
 async def test_a_missing_payload_is_named(world: World) -> None:
     droplet = Sample()
     client = await world.serve(droplet)
-    refused(await message(client, envelope(payload=served.UNSET)), 400, "INVALID_REQUEST", "payload")
+    refused(await message(client, envelope(payload=UNSET)), 400, "INVALID_REQUEST", "payload")
     await lives(client, droplet)
 
 
@@ -171,7 +182,8 @@ async def test_of_duplicate_keys_the_last_wins(world: World) -> None:
     droplet = Sample()
     client = await world.serve(droplet)
     answer = await message(
-        client, b'{"message_type":"nonsense","message_type":"query","payload":1,"payload":{"type":"echo","data":{"text":"b"}}}'
+        client,
+        b'{"message_type":"nonsense","message_type":"query","payload":1,"payload":{"type":"echo","data":{"text":"b"}}}',
     )
     assert answer.json()["data"] == "b"
     task = b'{"task_id":"a","task_id":"b","type":"play","type":"work","payload":{"steps":1}}'
@@ -240,7 +252,16 @@ async def test_fields_of_the_other_bodies_are_named(world: World, path: str, bod
     await lives(client, droplet)
 
 
-@pytest.mark.parametrize("media_type", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "application/xml", "x" * 300])
+@pytest.mark.parametrize(
+    "media_type",
+    [
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=x",
+        "application/xml",
+        "x" * 300,
+    ],
+)
 async def test_a_wrong_content_type(world: World, media_type: str) -> None:
     droplet = Sample()
     client = await world.serve(droplet)
@@ -251,7 +272,9 @@ async def test_a_wrong_content_type(world: World, media_type: str) -> None:
     await lives(client, droplet)
 
 
-@pytest.mark.parametrize("media_type", ["application/json; charset=utf-8", "Application/JSON", "application/cloudevents+json"])
+@pytest.mark.parametrize(
+    "media_type", ["application/json; charset=utf-8", "Application/JSON", "application/cloudevents+json"]
+)
 async def test_content_types_that_are_json(world: World, media_type: str) -> None:
     client = await world.serve(Sample())
     answer = await message(client, json.dumps(envelope()).encode(), headers={"content-type": media_type})
@@ -261,7 +284,9 @@ async def test_content_types_that_are_json(world: World, media_type: str) -> Non
 async def test_a_body_of_two_megabytes(world: World) -> None:
     droplet = Sample()
     client = await world.serve(droplet)
-    body = refused(await message(client, json.dumps(envelope("echo", {"text": "x" * 2**21})).encode()), 413, "PAYLOAD_TOO_LARGE")
+    body = refused(
+        await message(client, json.dumps(envelope("echo", {"text": "x" * 2**21})).encode()), 413, "PAYLOAD_TOO_LARGE"
+    )
     assert body["error"]["details"] == {"limit_bytes": 2**20}
     refused(await client("POST", "/message", content=b"x" * 2**21), 413, "PAYLOAD_TOO_LARGE")
     await lives(client, droplet)
@@ -403,7 +428,19 @@ async def test_headers_are_not_echoed(world: World, trace: str) -> None:
     await lives(client, droplet)
 
 
-@pytest.mark.parametrize("path", ["/%00", "/..%2f..%2fetc%2fpasswd", "/health//", "/health/", "/HEALTH", "/%ff%fe", "/message;a=b", "/" + "a" * 5000])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/%00",
+        "/..%2f..%2fetc%2fpasswd",
+        "/health//",
+        "/health/",
+        "/HEALTH",
+        "/%ff%fe",
+        "/message;a=b",
+        "/" + "a" * 5000,
+    ],
+)
 async def test_strange_paths_are_nowhere(world: World, path: str) -> None:
     droplet = Sample()
     client = await world.serve(droplet)
@@ -456,12 +493,12 @@ async def test_a_caller_that_leaves_does_not_end_accepted_work(world: World) -> 
             tasks.cancel_scope.cancel()  # as some servers do when the caller leaves
             droplet.go_on.set()
     else:
-        with anyio.move_on_after(0.2):
-            await message(client, envelope("wait", {}, message_type="command"))
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(message, client, envelope("wait", {}, message_type="command"))
+            await until(lambda: droplet.ran == ["wait"])
+            tasks.cancel_scope.cancel()
         droplet.go_on.set()
-        with anyio.fail_after(3):
-            while "waited" not in droplet.ran:
-                await anyio.sleep(0.001)
+        await until(lambda: "waited" in droplet.ran)
     await lives(client, droplet, "wait", "waited")
 
 
@@ -517,7 +554,7 @@ async def test_half_a_body_runs_nothing(world: World) -> None:
     client = await world.serve(droplet)
     whole = json.dumps(envelope()).encode()
     if world.server is None:
-        incoming = [{"type": "http.request", "body": whole, "more_body": True}, {"type": "http.disconnect"}]
+        incoming: list[Any] = [{"type": "http.request", "body": whole, "more_body": True}, {"type": "http.disconnect"}]
         connection = served.Connection(world.app, served.http_scope("POST", "/message"), incoming)
         await world.app(connection.scope, connection.receive, connection.send)
         assert connection.sent == []

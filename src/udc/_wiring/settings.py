@@ -52,8 +52,12 @@ class Settings:
         file = self._surroundings.config_file if path is None else inside(path, self.config.config_dir)
         try:
             loaded = self._load(file)
-        except ConfigError as error:  # the caller is told what is wrong with the file, not where on this machine it lies
-            raise ConfigError([line.replace(str(file), file.name) if file else line for line in error.problems]) from None
+        except (
+            ConfigError
+        ) as error:  # the caller is told what is wrong with the file, not where on this machine it lies
+            raise ConfigError(
+                [line.replace(str(file), file.name) if file else line for line in error.problems]
+            ) from None
         before, after = _flat(self.config.model_dump()), _flat(loaded.config.model_dump())
         changed = tuple(sorted(name for name in after if after[name] != before[name] and name != "config_dir"))
         fixed = [name for name in changed if name not in RELOADABLE]

@@ -19,7 +19,6 @@ from udc.surface._base import Endpoint, HttpRequest, HttpResponse
 from udc.surface.facts import ProofBook
 from udc.surface.messages import require_json
 
-
 _log = logging.getLogger("udc.surface")
 _MAX_REASON: Final = 200
 

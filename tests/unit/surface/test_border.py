@@ -98,7 +98,9 @@ async def test_every_error_of_ours_has_its_answer(kind: type[UdcError], caplog: 
         expected = {
             errors.CallTimeout: (504, "TIMEOUT"),
             errors.TokenError: (503, "DEPENDENCY_UNAVAILABLE"),
-        }.get(kind, (503, "DEPENDENCY_UNAVAILABLE") if issubclass(kind, errors.DeliveryError) else (500, "INTERNAL_ERROR"))
+        }.get(
+            kind, (503, "DEPENDENCY_UNAVAILABLE") if issubclass(kind, errors.DeliveryError) else (500, "INTERNAL_ERROR")
+        )
         assert (response.status, answer["error"]["code"]) == expected
         assert [record.exc_info is not None for record in caplog.records] == [True]
     assert SECRET.encode() not in (response.body if isinstance(response.body, bytes) else b"")
