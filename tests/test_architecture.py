@@ -15,8 +15,8 @@ from tests.architecture.source import SourceTree
 PACKAGE = Path(__file__).parents[1] / "src" / "udc"
 DESIGN = Path(__file__).parents[1] / "docs" / "explanation" / "design.md"
 CHECKS = (*imports.CHECKS, *statements.CHECKS, *shape.CHECKS)
-# While the façade is being built, the root alone must be as light.
-STATEMENT = "from udc import Droplet" if (PACKAGE / "droplet.py").exists() else "import udc"
+
+STATEMENT = "from udc import Droplet"
 HEAVY = ("fastapi", "aiohttp", "jwt", "psutil", "uvicorn")
 IMPORT_MILLISECONDS = 150
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
@@ -200,7 +200,7 @@ class Runtime:
 @asynccontextmanager
 async def _closing_collected(
     opened: AbstractAsyncContextManager[object], errors: list[Exception]
-) -> AsyncIterator[None]:
+) -> AsyncGenerator[None]:
     """Open it; what its closing raises at an orderly end is collected, so that the rest still gets closed."""
     await opened.__aenter__()
     try:

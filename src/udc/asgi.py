@@ -78,7 +78,7 @@ class App:
         await receive()
         started = False
         try:
-            self._hosted = self._droplet._host()  # noqa: SLF001 - the protocol's one method, kept out of users' way
+            self._hosted = self._droplet._host()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - kept out of users' way
             async with anyio.create_task_group() as tasks:
                 await tasks.start(_serve, self._hosted)
                 started = True

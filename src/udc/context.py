@@ -21,17 +21,7 @@ from udc.errors import HopLimit, InvalidReply
 from udc.identity.claims import Principal
 from udc.messages import MAX_HOPS, Message, MessageType, Priority, Reply
 
-__all__ = [
-    "CallOptions",
-    "Context",
-    "Lineage",
-    "Metrics",
-    "Order",
-    "Progress",
-    "Sender",
-    "Verb",
-    "current_context",
-]
+__all__ = ["CallOptions", "Context", "Lineage", "Metrics", "Order", "Progress", "Sender", "Verb", "current_context"]
 
 if TYPE_CHECKING:
     from typing_extensions import TypeForm  # pydantic brings it; only type checkers read it
@@ -205,10 +195,11 @@ class Context:
     """The message being answered, and the mesh. Made by `udc.dispatch.contexts`, not by hand.
 
     Attributes:
+        lineage: what goes with onward calls; `None` for `droplet.mesh`, whose calls take it from around them.
         metrics: counters, gauges and money of this droplet.
     """
 
-    __slots__ = ("_ambient", "_lineage", "_message", "_principal", "_progress", "_sender", "metrics")
+    __slots__ = ("_ambient", "_message", "_principal", "_progress", "_sender", "lineage", "metrics")
 
     def __init__(
         self,
@@ -223,7 +214,7 @@ class Context:
     ) -> None:
         self._sender = sender
         self._ambient = ambient
-        self._lineage = lineage
+        self.lineage = lineage
         self._message = message
         self._principal = principal
         self._progress = progress
@@ -260,9 +251,9 @@ class Context:
     @property
     def remaining_seconds(self) -> float | None:
         """Time left until the deadline of this work, never below 0; `None` when it has none."""
-        if self._lineage is None or self._lineage.deadline is None:
+        if self.lineage is None or self.lineage.deadline is None:
             return None
-        return max(0.0, self._lineage.deadline - anyio.current_time())
+        return max(0.0, self.lineage.deadline - anyio.current_time())
 
     @property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:
@@ -337,12 +328,12 @@ class Context:
 
         That without its deadline: what a handler has started may outlive it.
         """
-        if self._lineage is not None:
-            return self._lineage
+        if self.lineage is not None:
+            return self.lineage
         around = current_context.get()
-        if around is None or around._lineage is None:
+        if around is None or around.lineage is None:
             return None
-        return Lineage(trace_id=around._lineage.trace_id, hops=around._lineage.hops)
+        return Lineage(trace_id=around.lineage.trace_id, hops=around.lineage.hops)
 
     def _order(
         self,

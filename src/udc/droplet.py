@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,6 +19,7 @@ from udc.surface._base import Endpoint
 
 if TYPE_CHECKING:
     from udc._wiring.compose import Hosted
+    from udc._wiring.definition import Definition
     from udc._wiring.surroundings import Surroundings
 
 _ATTRIBUTES: Final = ("id", "name", "steward", "version", "capabilities", "needs", "wants", "endpoints")
@@ -87,11 +88,11 @@ class Droplet:
         self._middleware = tuple(middleware)
         self._verifier = verifier
         self._token_source = token_source
-        self._hosted: Hosted | None = None
+        self._context: Context | None = None
         self._table = HandlerTable.collect(self)
 
     @asynccontextmanager
-    async def lifespan(self) -> AsyncIterator[None]:
+    async def lifespan(self) -> AsyncGenerator[None]:
         """What is open as long as the droplet runs; override it with an async context manager.
 
         Entered before the `@on_start` hooks, left after the `@on_stop` hooks.
@@ -114,9 +115,9 @@ class Droplet:
         Raises:
             LifecycleError: the droplet is not running.
         """
-        if self._hosted is None:
+        if self._context is None:
             raise LifecycleError(f"{type(self).__name__} is not running: droplet.mesh needs its connections")
-        return self._hosted.mesh
+        return self._context
 
     def _host(self, surroundings: Surroundings | None = None) -> Hosted:
         """Make ready for one life; called by adapters and by `udc.testing`."""
@@ -124,7 +125,30 @@ class Droplet:
         from udc._wiring.compose import compose
         from udc._wiring.surroundings import Surroundings
 
-        return compose(self, surroundings or Surroundings.of_process())
+        return compose(self._definition(), surroundings or Surroundings.of_process())
+
+    def _definition(self) -> Definition:
+        from udc._wiring.definition import Definition  # here for the same reason
+
+        named = {f"droplet.{name}": getattr(self, name) for name in ("id", "name", "steward", "version")}
+        return Definition(
+            attributes={name: value for name, value in named.items() if value},
+            explicit=self._explicit,
+            capabilities=tuple(self.capabilities),
+            needs=tuple(self.needs),
+            wants=tuple(self.wants),
+            endpoints=tuple(self.endpoints),
+            table=self._table,
+            lifespan=self.lifespan,
+            hooks=self._hooks,
+            middleware=self._middleware,
+            verifier=self._verifier,
+            token_source=self._token_source,
+            attach=self._attach,
+        )
+
+    def _attach(self, context: Context | None) -> None:
+        self._context = context
 
 
 def _check_names(cls: type[Droplet]) -> None:

@@ -125,4 +125,4 @@ class Reply:
     duplicate: bool = False
     message_id: str | None = None
     processed_at: datetime | None = None
-    receipt: Mapping[str, Any] = field(default_factory=dict)  # Any: JSON values
+    receipt: Mapping[str, Any] = field(default_factory=dict[str, Any])  # Any: JSON values

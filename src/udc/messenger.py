@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import anyio
@@ -35,7 +33,8 @@ class _Call:
     deadline: float
     peer: Peer | None = None
     attempts: int = 0
-    error: BaseException | None = None
+    last: DeliveryError | None = None
+    asked: list[Peer] = field(default_factory=list)
 
     @property
     def label(self) -> str:
@@ -95,17 +94,18 @@ class Messenger:
             TokenError: there is no token for the peer.
         """
         call = self._begin(order)
-        scope = anyio.CancelScope(deadline=call.deadline)
+        failure: str | None = None
         try:
-            with scope:
+            with anyio.CancelScope(deadline=call.deadline):
                 if call.began < call.deadline:  # else not even the first step
                     return await self._tried(call)
-            raise self._late(call)
+            raise _late(call)
         except BaseException as error:
-            call.error = error
+            failure = _failure(error)
             raise
         finally:
-            self._finished(call)
+            self._forget(call)
+            self._instrument.emit(_finished(call, failure))
 
     def _begin(self, order: Order) -> _Call:
         now = anyio.current_time()
@@ -141,7 +141,7 @@ class Messenger:
             policy = replace(policy, attempts=order.retries + 1)
 
         def again(error: DeliveryError) -> bool:
-            call.error = error  # for the text of a CallTimeout
+            call.last = error
             known = call.peer is not None and call.peer.ours and call.message.message_id is not None
             return may_retry(error, order.message_type, deduplicated=known)
 
@@ -155,35 +155,25 @@ class Messenger:
 
     async def _attempt(self, call: _Call, number: int) -> Reply:
         """One delivery; finds the peer anew, since one that was refused may have moved."""
-        call.attempts = number
         call.peer = peer = await self._directory.resolve(call.order.target)
         transport = self._transport(peer)
+        self._note(call, peer)
+        call.attempts = number
         began = anyio.current_time()
         message = replace(
             call.message,
             target=peer.id,
             attempt=number,
-            timeout_ms=max(1, math.floor((call.deadline - began) * 1000)),
+            timeout_ms=max(1, round((call.deadline - began) * 1000)),
         )
         failure: str | None = None
         try:
-            with self._tracked(message.trace_id, peer):
-                return await transport.deliver(peer, message)
+            return await transport.deliver(peer, message)
         except BaseException as error:
-            failure = type(error).__name__
+            failure = _failure(error)
             raise
         finally:
-            self._instrument.emit(
-                SendAttempted(
-                    peer=peer.label,
-                    message_type=message.message_type,
-                    action=message.action,
-                    attempt=number,
-                    seconds=anyio.current_time() - began,
-                    trace_id=message.trace_id,
-                    error=failure,
-                )
-            )
+            self._instrument.emit(_attempted(message, peer, anyio.current_time() - began, failure))
 
     def _transport(self, peer: Peer) -> Transport:
         scheme = peer.endpoint.partition("://")[0].lower()
@@ -194,38 +184,56 @@ class Messenger:
             raise PeerUnreachable(f"{peer.label}: {problem}", peer=peer.label) from ConfigError([problem])
         return transport
 
-    @contextmanager
-    def _tracked(self, trace_id: str, peer: Peer) -> Iterator[None]:
-        peers = self._under_way.setdefault(trace_id, [])
-        peers.append(peer)
-        try:
-            yield
-        finally:
+    def _note(self, call: _Call, peer: Peer) -> None:
+        """Count the peer among those at work, until the whole call ends: one that was lost may still be."""
+        if peer not in call.asked:
+            call.asked.append(peer)
+            self._under_way.setdefault(call.message.trace_id, []).append(peer)
+
+    def _forget(self, call: _Call) -> None:
+        peers = self._under_way.get(call.message.trace_id, [])
+        for peer in call.asked:
             peers.remove(peer)
-            if not peers:
-                del self._under_way[trace_id]
+        if not peers:
+            self._under_way.pop(call.message.trace_id, None)
 
-    def _late(self, call: _Call) -> CallTimeout:
-        what = f"{call.order.message_type} {call.message.action!r}" if call.message.action else call.order.message_type
-        if not call.attempts:
-            return CallTimeout(
-                f"no time was left to send {what} to {call.label}: its deadline had passed", peer=call.label
-            )
-        tries = f"{call.attempts} attempt{'s' if call.attempts != 1 else ''}"
-        last = f"; the last one that ended: {call.error}" if call.error is not None else ""
-        seconds = f"{call.deadline - call.began:.3g} s"
-        return CallTimeout(f"{call.label} did not answer {what} within {seconds} ({tries}{last})", peer=call.label)
 
-    def _finished(self, call: _Call) -> None:
-        failed = call.error
-        self._instrument.emit(
-            SendFinished(
-                peer=call.label,
-                message_type=call.order.message_type,
-                action=call.message.action,
-                attempts=call.attempts,
-                seconds=anyio.current_time() - call.began,
-                trace_id=call.message.trace_id,
-                error=type(failed).__name__ if failed is not None else None,
-            )
-        )
+def _late(call: _Call) -> CallTimeout:
+    kind, action = call.order.message_type.value, call.message.action
+    what = f"{kind} {action!r}" if action else kind
+    if not call.attempts:
+        text = f"no time was left to send {what} to {call.label}: its deadline had passed"
+        return CallTimeout(text, peer=call.label)
+    tries = f"{call.attempts} attempt{'s' if call.attempts != 1 else ''}"
+    last = f"; the last one that ended: {call.last}" if call.last is not None else ""
+    seconds = f"{call.deadline - call.began:.3g} s"
+    return CallTimeout(f"{call.label} did not answer {what} within {seconds} ({tries}{last})", peer=call.label)
+
+
+def _failure(error: BaseException) -> str:
+    """The class's name; for a cancellation one word, whatever the backend's class is called."""
+    return type(error).__name__ if isinstance(error, Exception) else "Cancelled"
+
+
+def _attempted(message: Message, peer: Peer, seconds: float, failure: str | None) -> SendAttempted:
+    return SendAttempted(
+        peer=peer.label,
+        message_type=message.message_type.value,
+        action=message.action,
+        attempt=message.attempt,
+        seconds=seconds,
+        trace_id=message.trace_id,
+        error=failure,
+    )
+
+
+def _finished(call: _Call, failure: str | None) -> SendFinished:
+    return SendFinished(
+        peer=call.label,
+        message_type=call.order.message_type.value,
+        action=call.message.action,
+        attempts=call.attempts,
+        seconds=anyio.current_time() - call.began,
+        trace_id=call.message.trace_id,
+        error=failure,
+    )

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from udc._ids import Ambient, iso_utc
 from udc.context import current_context
-from udc.instrument import Event, RequestAnswered, SendAttempted
+from udc.instrument import Event, MessageHandled, RequestAnswered, SendAttempted, SendFinished
 
 current_droplet: ContextVar[str | None] = ContextVar("udc_current_droplet", default=None)
 """The instance whose code is running, so that droplets that share a process keep their log lines apart."""
@@ -44,8 +44,8 @@ _SECRETS: Final = (
     ),
 )
 _SNAKE: Final = re.compile(r"(?<!^)(?=[A-Z])")
-_TOO_MANY: Final = (RequestAnswered, SendAttempted)
-"""Events that happen at every message: counted elsewhere, of no use in a ring of fifty."""
+_EVERYDAY: Final = (RequestAnswered, SendAttempted, MessageHandled, SendFinished)
+"""Events that happen at every message: counted elsewhere, and in a ring only of use when they tell of a failure."""
 
 
 def mask(text: str, secrets: Iterable[str] = ()) -> str:
@@ -64,29 +64,40 @@ def _unless_token(dotted: re.Match[str]) -> str:
 
 
 class EventRing:
-    """Keeps the last events as rows of `GET /events`; a hook."""
+    """Keeps the last events for `GET /events`; a hook. They are made into rows when somebody reads them."""
 
     def __init__(self, *, ambient: Ambient, secrets: Iterable[str] = (), size: int = 1000) -> None:
         self._ambient = ambient
         self._secrets = tuple(secrets)
-        self._rows: deque[dict[str, Any]] = deque(maxlen=size)  # Any: details are JSON values
+        self._kept: deque[tuple[float, Event]] = deque(maxlen=size)
         self.total = 0
 
     def __call__(self, event: Event, /) -> None:
-        """Keep the event."""
-        if isinstance(event, _TOO_MANY):
+        """Keep the event, unless it is of a kind that comes with every message and tells of no failure."""
+        if isinstance(event, _EVERYDAY) and _failure(event) is None:
             return
         self.total += 1
-        name = _SNAKE.sub("_", type(event).__name__).lower()
+        self._kept.append((self._ambient.wall(), event))
+
+    def last(self, limit: int, event_type: str | None = None) -> list[dict[str, Any]]:  # Any: JSON values
+        """The newest rows, oldest of them first."""
+        kept = [pair for pair in self._kept if event_type is None or _name(pair[1]) == event_type]
+        return [self._row(at, event) for at, event in (kept[-limit:] if limit > 0 else [])]
+
+    def _row(self, at: float, event: Event) -> dict[str, Any]:  # Any: JSON values
         detail = {
             key: mask(value, self._secrets) if isinstance(value, str) else value for key, value in asdict(event).items()
         }
-        self._rows.append({"timestamp": iso_utc(self._ambient.now()), "event_type": name, "detail": detail})
+        return {"timestamp": iso_utc(datetime.fromtimestamp(at, UTC)), "event_type": _name(event), "detail": detail}
 
-    def last(self, limit: int, event_type: str | None = None) -> list[dict[str, Any]]:  # Any: as above
-        """The newest rows, oldest of them first."""
-        rows = [row for row in self._rows if event_type is None or row["event_type"] == event_type]
-        return rows[-limit:] if limit > 0 else []
+
+def _failure(event: Event) -> str | None:
+    code: str | None = getattr(event, "error_code", None) or getattr(event, "error", None)
+    return code
+
+
+def _name(event: Event) -> str:
+    return _SNAKE.sub("_", type(event).__name__).lower()
 
 
 class LogRing(logging.Handler):

@@ -72,11 +72,14 @@ def public_names_are_documented(tree: SourceTree) -> Iterator[str]:
 
 
 def _documented(tree: SourceTree, module: Module, name: str) -> bool:
-    body = module.tree.body
+    body = [*module.tree.body, *_for_type_checkers(module)]
     for node, following in zip(body, [*body[1:], None], strict=True):
         if isinstance(node, _DEFINITIONS) and node.name == name:
-            return ast.get_docstring(node) is not None
+            # Of overloads the last, the one that runs, has the docstring.
+            return any(_defines(other, name) for other in body)
         if isinstance(node, ast.Assign | ast.AnnAssign) and name in _assigned(node):
+            if isinstance(node.value, ast.Attribute):  # a method of ours under a shorter name
+                return any(_defines(inner, node.value.attr) for inner in ast.walk(module.tree))
             return isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant)
         if isinstance(node, ast.ImportFrom):
             for alias in node.names:
@@ -84,6 +87,17 @@ def _documented(tree: SourceTree, module: Module, name: str) -> bool:
                     return _documented_elsewhere(tree, resolved_base(module, node), alias.name)
     submodule = tree.modules.get(f"{module.name}.{name}")
     return submodule is not None and ast.get_docstring(submodule.tree) is not None
+
+
+def _defines(node: ast.AST, name: str) -> bool:
+    """Whether it defines the name, with a docstring."""
+    return isinstance(node, _DEFINITIONS) and node.name == name and ast.get_docstring(node) is not None
+
+
+def _for_type_checkers(module: Module) -> list[ast.stmt]:
+    """What stands under `if TYPE_CHECKING:`, where a package that loads its names lazily imports them."""
+    ifs = [node for node in module.tree.body if isinstance(node, ast.If)]
+    return [statement for node in ifs if ast.unparse(node.test) == "TYPE_CHECKING" for statement in node.body]
 
 
 def _documented_elsewhere(tree: SourceTree, base: str, name: str) -> bool:

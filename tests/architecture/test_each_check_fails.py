@@ -81,6 +81,7 @@ BUGS: list[tuple[Check, dict[str, str], str]] = [
     (imports.foreign_packages_stay_at_home, _use("import starlette.types", "asgi.py"), "imports starlette"),
     (imports.foreign_packages_stay_at_home, _use("import uvicorn", "droplet.py"), "imports uvicorn"),
     (imports.foreign_packages_stay_at_home, _use("import httpx"), "not a dependency of udc"),
+    (imports.foreign_packages_stay_at_home, _use("import typing_extensions"), "not a dependency of udc"),
     (imports.imports_stand_at_the_top, _use("def f():\n    import json"), "imports json inside a function"),
     (imports.own_modules_exist, _use("from udc.nowhere import X"), "imports udc.nowhere, which does not exist"),
     (statements.nothing_forbidden_is_named, _use("import time\ntime.time()"), "models:3 uses time.time"),
@@ -118,10 +119,21 @@ BUGS: list[tuple[Check, dict[str, str], str]] = [
     (shape.no_module_is_empty, {"wire/__init__.py": ""}, "udc.wire has no docstring"),
     (shape.public_names_are_documented, _use('__all__ = ["f"]\ndef f(): pass'), "udc.models.f is public"),
     (shape.public_names_are_documented, _use('__all__ = ["A"]\nA = 1'), "udc.models.A is public"),
+    (
+        shape.public_names_are_documented,
+        _use('__all__ = ["f"]\nclass C:\n    def f(self): pass\nf = C().f'),
+        "udc.models.f is public",
+    ),
     (shape.public_names_are_documented, _use('__all__ = ["A"]'), "udc.models.A is public"),
     (
         shape.public_names_are_documented,
         _use('from udc.messages import M\n__all__: list[str] = ["M"]') | _use("class M: pass", "messages.py"),
+        "udc.models.M is public",
+    ),
+    (
+        shape.public_names_are_documented,
+        _use('if TYPE_CHECKING:\n    from udc.messages import M\n__all__ = ["M"]')
+        | _use("class M: pass", "messages.py"),
         "udc.models.M is public",
     ),
     (shape.public_names_are_documented, _use('from json import loads\n__all__ = ["loads"]'), "udc.models.loads"),
@@ -153,7 +165,11 @@ def test_no_check_is_left_unplanted() -> None:
         "def uuid_v4(): pass",
         "try:\n    pass\nexcept BaseException:\n    raise",
         '__all__ = ["A"]\nA = 1\n"""Documented."""',
+        '__all__ = ["f"]\nclass C:\n    def f(self):\n        """Documented."""\nf = C().f',
+        'from typing import overload\n__all__ = ["f"]\n@overload\ndef f(): ...\ndef f():\n    """Documented."""',
         "import time\ntime.gmtime(0)",
+        'if TYPE_CHECKING:\n    from udc.errors import UdcError\n__all__ = ["UdcError"]',
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from typing_extensions import TypeForm",
     ],
 )
 def test_what_only_looks_like_a_bug_passes(code: str, tmp_path: Path) -> None:

@@ -197,8 +197,8 @@ async def test_version(world: World) -> None:
 
 
 SAMPLE_LINE = re.compile(
-    prefix = 'udc_http_request_seconds_bucket{route="/message"'
-    buckets = [value for name, value in metrics.items() if name.startswith(prefix)]
+    r'[a-zA-Z_:][a-zA-Z0-9_:]*(\{([a-zA-Z_][a-zA-Z0-9_]*="(\\[\\"n]|[^"\\\n])*",?)*\})? '
+    r"(-?\d+(\.\d+)?(e[+-]?\d+)?|NaN|[+-]Inf)"
 )
 
 

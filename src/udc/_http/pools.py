@@ -47,9 +47,6 @@ class Pools:
         self._trim_at = 0.0
         self._pools: OrderedDict[Origin, Pool] = OrderedDict()
 
-    def __len__(self) -> int:
-        return len(self._pools)
-
     def untidy(self) -> bool:
         """Whether it is time for `trim`: too many pools, or half the idle time since the last one."""
         return len(self._pools) > self._limit or anyio.current_time() >= self._trim_at

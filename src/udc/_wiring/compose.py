@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anyio
 from anyio.abc import TaskStatus
 
-from udc._http import HttpClient
+from udc._clock import loop_clock
 from udc._runtime import Plan, Runtime
 from udc._types import DropletId
 from udc._wiring import outgoing, trust, work
+from udc._wiring.definition import Definition
+from udc._wiring.facts import capture, make_facts, secrets_of
 from udc._wiring.settings import Settings
 from udc._wiring.surroundings import Surroundings
-from udc.context import Context
 from udc.dispatch.contexts import Contexts
 from udc.dispatch.dedup import Ledger
 from udc.dispatch.run import Dispatcher, DispatchLimits
@@ -33,7 +32,7 @@ from udc.surface._base import Endpoint, Surface
 from udc.surface.border import Busy, HttpSurface, check_accepts
 from udc.surface.control import Control
 from udc.surface.describe import Describe
-from udc.surface.facts import Facts, ProofBook
+from udc.surface.facts import ProofBook
 from udc.surface.guard import FailureLimit, Guard
 from udc.surface.messages import Messages
 from udc.surface.observe import Observe
@@ -42,25 +41,24 @@ from udc.surface.sending import Sending
 from udc.surface.working import TraceCancel, Working, reserved
 from udc.tasks.desk import TaskDesk
 
-if TYPE_CHECKING:
-    from udc.droplet import Droplet
-
 
 class Composition:
     """One droplet, put together for one life. The parts are made in the order in which they need each other."""
 
-    def __init__(self, droplet: Droplet, surroundings: Surroundings) -> None:
+    def __init__(self, definition: Definition, surroundings: Surroundings) -> None:
         self.surroundings = surroundings
         self.ambient = surroundings.ambient
-        self.clock = anyio.current_time
-        self.droplet = droplet
-        self.table = droplet._table  # noqa: SLF001 - the façade's own inside
-        self.settings = Settings(surroundings, explicit=droplet._explicit, attributes=_attributes(droplet))  # noqa: SLF001
-        self.facts = _facts(droplet, self.settings, instance_id=self.ambient.new_id(), started_at=self.ambient.wall())
+        self.clock = loop_clock()
+        self.definition = definition
+        self.table = definition.table
+        self.settings = Settings(surroundings, explicit=definition.explicit, attributes=definition.attributes)
+        self.facts = make_facts(
+            definition, self.settings, instance_id=self.ambient.new_id(), started_at=self.ambient.wall()
+        )
         self.lifecycle = Lifecycle()
-        self._observers(droplet)
-        self._identity(droplet)
-        self._messaging(droplet)
+        self._observers(definition)
+        self._identity(definition)
+        self._messaging(definition)
         self._work()
         self.runtime = Runtime(
             self._plan(),
@@ -72,15 +70,16 @@ class Composition:
         self.surface = self._surface()
         self.settings.subscribe(self._follow)
 
-    def _observers(self, droplet: Droplet) -> None:
-        secrets = _secrets(self.settings)
+    def _observers(self, definition: Definition) -> None:
+        secrets = secrets_of(self.settings)
         self.stats = Stats(clock=self.clock)
         self.events = EventRing(ambient=self.ambient, secrets=secrets)
         self.logs = LogRing(instance_id=self.facts.instance_id, secrets=secrets)
         self.proofs = ProofBook(facts=self.facts, key=InstanceKey.generate(), ambient=self.ambient)
-        self.instrument = Instrument([self.stats, self.events, self._note_commands, *droplet._hooks])  # noqa: SLF001
+        hooks = (*definition.hooks, *self.surroundings.hooks)
+        self.instrument = Instrument([self.stats, self.events, self._note_commands, *hooks])
 
-    def _identity(self, droplet: Droplet) -> None:
+    def _identity(self, definition: Definition) -> None:
         config = self.settings.config
         self.client = self.surroundings.make_client()
         made: dict[str, Any] = {
@@ -89,15 +88,15 @@ class Composition:
             "instrument": self.instrument,
         }  # Any: shared arguments
         verifier, self.key_services = trust.make_verifier(config, me=self.facts.id, **made)
-        self.verifier = droplet._verifier or verifier  # noqa: SLF001
+        self.verifier = definition.verifier or verifier
         self.tokens, self.token_service = trust.make_tokens(
             config,
             me=self.facts.id,
-            source=droplet._token_source,
+            source=definition.token_source,
             **made,
         )
 
-    def _messaging(self, droplet: Droplet) -> None:
+    def _messaging(self, definition: Definition) -> None:
         config = self.settings.config
         self.directory = outgoing.make_directory(self.settings)
         transports = outgoing.make_transports(self.surroundings, self.client, self.tokens, config)
@@ -113,7 +112,7 @@ class Composition:
         self.dispatcher = Dispatcher(
             self.table,
             contexts=self.contexts,
-            middleware=droplet._middleware,  # noqa: SLF001
+            middleware=definition.middleware,
             instrument=self.instrument,
             ambient=self.ambient,
             limits=DispatchLimits(
@@ -122,9 +121,13 @@ class Composition:
                 timeout_seconds=config.limits.handler_timeout_seconds,
             ),
             threads=self.surroundings.threads,
+            clock=self.clock,
         )
         self.dependencies = DependencyWatch(
-            needs=self.facts.needs, wants=self.facts.wants, resolve=self.directory.resolve, probe=_probe(self.client)
+            needs=self.facts.needs,
+            wants=self.facts.wants,
+            resolve=self.directory.resolve,
+            probe=outgoing.make_probe(self.client),
         )
 
     def _work(self) -> None:
@@ -185,7 +188,7 @@ class Composition:
             *self.working.table(),
             *openapi.table(),
             *self.table.endpoints,
-            *self.droplet.endpoints,
+            *self.definition.endpoints,
         ]
         surface = HttpSurface(
             rows,
@@ -240,8 +243,8 @@ class Composition:
     def _plan(self) -> Plan:
         hook = self.dispatcher.run_hook
         return Plan(
-            resources=(lambda: _capture(self.logs, self.settings), lambda: self.client),
-            lifespan=self.droplet.lifespan,
+            resources=(lambda: capture(self.logs, self.settings), lambda: self.client),
+            lifespan=self.definition.lifespan,
             on_start=[partial(hook, each) for each in self.table.hooks("start")],
             on_stop=[partial(hook, each) for each in self.table.hooks("stop")],
             services=self._services(),
@@ -297,10 +300,8 @@ class Composition:
 class Hosted:
     """A droplet made ready for one life (implements the adapters' `Hosted`)."""
 
-    def __init__(self, droplet: Droplet, parts: Composition) -> None:
-        self._droplet = droplet
+    def __init__(self, parts: Composition) -> None:
         self.parts = parts
-        self.mesh: Context = parts.contexts.mesh()
 
     @property
     def surface(self) -> Surface:
@@ -314,11 +315,11 @@ class Hosted:
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Live once; see `Runtime.serve`."""
-        self._droplet._hosted = self  # noqa: SLF001 - the façade's `mesh` looks here
+        self.parts.definition.attach(self.parts.contexts.mesh())
         try:
             await self.parts.runtime.serve(task_status=task_status)
         finally:
-            self._droplet._hosted = None  # noqa: SLF001
+            self.parts.definition.attach(None)
 
     async def over(self) -> None:
         """Returns when streams must end; see `Runtime.over`."""
@@ -329,64 +330,11 @@ class Hosted:
         self.parts.request_stop(at_once=at_once)
 
 
-def compose(droplet: Droplet, surroundings: Surroundings) -> Hosted:
+def compose(definition: Definition, surroundings: Surroundings) -> Hosted:
     """Make a droplet ready for one life.
 
     Raises:
         ConfigError: every problem of the configuration at once.
         DefinitionError: endpoints that clash, or types that do not resolve.
     """
-    return Hosted(droplet, Composition(droplet, surroundings))
-
-
-def _attributes(droplet: Droplet) -> Mapping[str, object]:
-    names = ("id", "name", "steward", "version")
-    return {f"droplet.{name}": getattr(droplet, name) for name in names if getattr(droplet, name)}
-
-
-def _facts(droplet: Droplet, settings: Settings, *, instance_id: str, started_at: float) -> Facts:
-    config = settings.config
-    build = config.build.model_dump(exclude_none=True)
-    return Facts(
-        id=config.droplet.id or 0,  # `load_for_start` has refused a missing one
-        name=config.droplet.name,
-        steward=config.droplet.steward,
-        version=config.droplet.version,
-        endpoint=config.droplet.url or "",
-        instance_id=instance_id,
-        started_at=started_at,
-        capabilities=tuple(droplet.capabilities),
-        needs=tuple(droplet.needs),
-        wants=tuple(droplet.wants),
-        environment=config.environment,
-        metadata=build,
-    )
-
-
-def _secrets(settings: Settings) -> tuple[str, ...]:
-    config = settings.config
-    secrets = (config.droplet.secret, config.security.token, config.security.signing_key)
-    return tuple(secret.reveal() for secret in secrets if secret is not None)
-
-
-@asynccontextmanager
-async def _capture(ring: LogRing, settings: Settings) -> AsyncIterator[None]:
-    """Let the ring hear every logger, and this droplet's own loggers be as loud as configured."""
-    root, own = logging.getLogger(), logging.getLogger("udc")
-    before = own.level
-    own.setLevel(settings.config.log_level)
-    settings.subscribe(lambda config: own.setLevel(config.log_level))
-    root.addHandler(ring)
-    try:
-        yield
-    finally:
-        root.removeHandler(ring)
-        own.setLevel(before)
-
-
-def _probe(client: HttpClient) -> Callable[[Any], Awaitable[bool]]:  # Any: a Peer
-    async def probe(peer: Any) -> bool:  # Any: a Peer
-        answer = await client.request("GET", f"{peer.endpoint}/health", peer=peer.label)
-        return answer.status == 200
-
-    return probe
+    return Hosted(Composition(definition, surroundings))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
 
 from udc._http import HttpClient
 from udc._ids import Ambient
@@ -87,3 +88,13 @@ def _well_known(config: DropletConfig) -> dict[str, Peer]:
         "dashboard": (config.dashboard.id, config.dashboard.url),
     }
     return {word: Peer(id=id_, name=word, endpoint=url) for word, (id_, url) in places.items() if url is not None}
+
+
+def make_probe(client: HttpClient) -> Callable[[Peer], Awaitable[bool]]:
+    """Asks a peer's `/health`, which every droplet serves without a token."""
+
+    async def probe(peer: Peer) -> bool:
+        answer = await client.request("GET", f"{peer.endpoint}/health", peer=peer.label)
+        return answer.status == HTTPStatus.OK
+
+    return probe

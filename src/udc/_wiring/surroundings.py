@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from udc import config as configuration
 from udc._http import HttpClient
 from udc._ids import Ambient, system
 from udc.identity._base import Tokens
+from udc.instrument import Hook
 from udc.transports._base import Transport
 
 MakeTransports = Callable[[HttpClient, Tokens, configuration.DropletConfig], Mapping[str, Transport]]
@@ -33,6 +34,7 @@ class Surroundings:
         threads: sync handlers run in threads; false in virtual time, whose clock leaps while a thread works.
         sample_process: measure CPU and memory; false in virtual time.
         exit_process: ends the process at once.
+        hooks: take every event beside the droplet's own hooks.
     """
 
     environ: Mapping[str, str] = field(default_factory=dict)
@@ -46,6 +48,7 @@ class Surroundings:
     threads: bool = True
     sample_process: bool = True
     exit_process: Callable[[], None] = field(default=lambda: os._exit(1))
+    hooks: Sequence[Hook] = ()
 
     @classmethod
     def of_process(cls) -> Surroundings:

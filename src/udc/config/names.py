@@ -78,7 +78,8 @@ def _find_wanted(parts: Iterable[Any]) -> Wanted | None:  # Any: whatever stands
     return None
 
 
-_CREDENTIALS = re.compile(r"(?<=//)[^\s'\"]*(?=@)|(?<=\?)[^\s'\"]+")
+# Greedy on purpose: a password may hold quotes and spaces, and masking too much does no harm.
+_CREDENTIALS = re.compile(r"(?<=//).*(?=@)|(?<=\?).+", re.DOTALL)
 
 
 def shown(name: str, value: object) -> str:
@@ -91,5 +92,6 @@ def shown(name: str, value: object) -> str:
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The end of a sentence about an unknown name: `; did you mean 'x'?`, or nothing."""
-    close = difflib.get_close_matches(name, list(known), n=1)
+    # The parts before the last are mostly right and make everything look close, hence the high bar.
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.8)
     return f"; did you mean '{close[0]}'?" if close else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -34,7 +34,10 @@ class Section(BaseModel):
     """A frozen group of settings. Unknown names are refused: the loader has sorted them out before."""
 
     # hide_input_in_errors: pydantic would print a refused value, and it may be a secret.
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    # defer_build, and factories below: building the validators takes longer than all other imports of ours.
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True
+    )
 
 
 class DropletSection(Section):
@@ -84,7 +87,7 @@ class PeerConfig(Section):
     """A droplet that is known without a Registry."""
 
     # A list of peers may be shared with droplets that know more keys than we do.
-    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="ignore")
 
     id: Id | None = None
     name: Text = ""
@@ -164,15 +167,15 @@ class DropletConfig(Section):
         config_dir: the only directory `/reload-config` reads from.
     """
 
-    droplet: DropletSection = DropletSection()
-    registry: RegistrySection = RegistrySection()
-    orchestrator: OrchestratorSection = OrchestratorSection()
-    dashboard: DashboardSection = DashboardSection()
-    operator: OperatorSection = OperatorSection()
-    security: SecuritySection = SecuritySection()
-    limits: LimitsSection = LimitsSection()
-    server: ServerSection = ServerSection()
-    build: BuildSection = BuildSection()
+    droplet: DropletSection = Field(default_factory=DropletSection)
+    registry: RegistrySection = Field(default_factory=RegistrySection)
+    orchestrator: OrchestratorSection = Field(default_factory=OrchestratorSection)
+    dashboard: DashboardSection = Field(default_factory=DashboardSection)
+    operator: OperatorSection = Field(default_factory=OperatorSection)
+    security: SecuritySection = Field(default_factory=SecuritySection)
+    limits: LimitsSection = Field(default_factory=LimitsSection)
+    server: ServerSection = Field(default_factory=ServerSection)
+    build: BuildSection = Field(default_factory=BuildSection)
     peers: Annotated[
         tuple[PeerConfig, ...],
         JsonText,

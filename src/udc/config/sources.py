@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from udc._types import UNSET
 from udc.config.names import (
@@ -55,8 +55,8 @@ class Findings:
         unread: a whole source could not be read, so nothing can be said about what is missing.
     """
 
-    problems: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list[str])
+    notes: list[str] = field(default_factory=list[str])
     unread: bool = False
 
 
@@ -106,7 +106,7 @@ def from_file(file: Path | None, findings: Findings) -> Layer:
     if file is None:
         return {}
     try:
-        content = json.loads(file.read_bytes().decode("utf-8-sig"))
+        content: object = json.loads(file.read_bytes().decode("utf-8-sig"))
     except OSError as exc:
         return _unread(findings, f"{file}: cannot be read: {exc.strerror}")
     except json.JSONDecodeError as exc:
@@ -115,7 +115,7 @@ def from_file(file: Path | None, findings: Findings) -> Layer:
         return _unread(findings, f"{file}: no JSON in UTF-8")
     if not isinstance(content, dict):
         return _unread(findings, f'{file}: wanted a JSON object with sections, for example {{"droplet": {{"id": 14}}}}')
-    return _file_layer(content, file, findings)
+    return _file_layer(cast("Mapping[str, object]", content), file, findings)
 
 
 def _unread(findings: Findings, problem: str) -> Layer:
@@ -143,7 +143,7 @@ def _flat(values: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str,
     for key, value in values.items():
         name = f"{prefix}{key}"
         if not prefix and name in SECTIONS and isinstance(value, Mapping):
-            yield from _flat(value, f"{name}.")
+            yield from _flat(cast("Mapping[str, object]", value), f"{name}.")
         else:
             yield name, value
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import cast
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -52,11 +53,13 @@ def _line(error: ErrorDetails, given: Given) -> str:
 def unknown_of_peers(peers: Given | None) -> Iterator[str]:
     """A note for every key of a peer that is ignored because nobody here knows it."""
     try:
-        entries = decoded(peers.value) if peers else []
+        entries = decoded(peers.value) if peers else None
     except ValueError:
         return  # validation tells
-    for place, entry in enumerate(entries if isinstance(entries, list | tuple) else []):
-        for key in entry if isinstance(entry, Mapping) else ():
-            if peers and key not in PeerConfig.model_fields:
+    if not peers or not isinstance(entries, list | tuple):
+        return
+    for place, entry in enumerate(cast("Sequence[object]", entries)):
+        for key in cast("Mapping[object, object]", entry) if isinstance(entry, Mapping) else ():
+            if key not in PeerConfig.model_fields:
                 guess = did_you_mean(str(key), PeerConfig.model_fields)
                 yield f"{peers.origin}: 'peers.{place}.{key}' is unknown and ignored{guess}"

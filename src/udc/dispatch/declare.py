@@ -6,6 +6,8 @@ the handler table is collected.
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,6 +42,7 @@ __all__ = [
     "on_stop",
     "place_of",
     "query",
+    "readable",
     "status",
     "task",
 ]
@@ -109,6 +112,7 @@ class EndpointSpec:
 
 
 Spec: TypeAlias = HandlerSpec | JobSpec | HookSpec | EndpointSpec
+"""Whatever can be declared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,11 +322,17 @@ def inside(function: Any) -> Any:  # Any: a function, or a staticmethod or class
     return function
 
 
+def readable(function: Any) -> Any:  # Any: whatever can be called
+    """The function that holds the code and annotations: inside a partial, or an object's `__call__`."""
+    inner = inside(function)
+    while isinstance(inner, functools.partial):
+        inner = cast("Any", inner).func
+    return inner if inspect.isroutine(inner) else type(inner).__call__
+
+
 def place_of(function: object) -> str:
     """`file:line` of the function, for error texts."""
-    inner = getattr(function, "__func__", function)
-    inner = getattr(inner, "func", inner)  # functools.partial
-    code = getattr(getattr(inner, "__wrapped__", inner), "__code__", None)
+    code = getattr(inspect.unwrap(readable(function)), "__code__", None)
     return f"{code.co_filename}:{code.co_firstlineno}" if code is not None else f"{type(function).__module__}:?"
 
 

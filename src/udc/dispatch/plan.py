@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Mapping
 from dataclasses import is_dataclass
 from types import NoneType, UnionType
-from typing import Annotated, Any, Generic, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Final, Generic, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, GetCoreSchemaHandler, PydanticUserError, TypeAdapter, ValidationError
 from pydantic.json_schema import JsonSchemaMode
 from pydantic_core import CoreSchema, PydanticSerializationError, core_schema, to_json
 
 from udc.context import Context
-from udc.dispatch.declare import AnyFunction, place_of
+from udc.dispatch.declare import AnyFunction, place_of, readable
 from udc.dispatch.values import fit, problems
 from udc.errors import DefinitionError, InvalidRequest
 
 __all__ = ["CallPlan", "Queued"]
 
 T = TypeVar("T")
+
+_QUOTED: Final = re.compile(r"\[[^\[]*input_value=.*", re.DOTALL)
+"""Where pydantic quotes the value at fault, to the end of the text."""
 
 
 class Queued(Generic[T]):
@@ -64,7 +68,7 @@ class CallPlan:
     def __init__(
         self, function: AnyFunction, parameters: list[inspect.Parameter], localns: dict[str, Any]
     ) -> None:  # Any: names and what they stand for
-        self.name: str = getattr(function, "__qualname__", repr(function))
+        self.name: str = readable(function).__qualname__
         self.place = place_of(function)
         self.context: str | None = None
         self.resolved = False
@@ -153,7 +157,7 @@ class CallPlan:
             first = problems(error, whole="it")[0]
             reason = f"{first['field']}: {first['message']}"
         except (ValueError, TypeError, RecursionError) as error:
-            reason = str(error).partition("[input_value")[0]
+            reason = _QUOTED.sub("[…]", str(error))
         # Not chained: the cause's text quotes the value, and values do not belong in the log.
         kind = type(value).__name__
         raise TypeError(f"{self.place}: {self.name} returned a {kind} that cannot be sent: {reason}") from None
@@ -171,7 +175,13 @@ class CallPlan:
     @property
     def input_schema(self) -> dict[str, Any]:  # Any: JSON Schema
         """JSON Schema of the data it takes."""
-        return _schema(self._input, "validation")
+        schema = _schema(self._input, "validation")
+        if self._whole is None:
+            for p in self._parameters:
+                # Not part of the adapter: what is not sent stays Python's own default.
+                if p.default is None or isinstance(p.default, bool | int | float | str):
+                    schema.get("properties", {}).get(p.name, {})["default"] = p.default
+        return schema
 
     @property
     def output_schema(self) -> dict[str, Any]:  # Any: JSON Schema
@@ -231,12 +241,12 @@ class CallPlan:
     def _try_resolve(self) -> str | None:
         """Resolve the annotations; the name that stands for nothing (yet), else `None`."""
         try:
-            hints = get_type_hints(self.function, localns=self._localns, include_extras=True)
+            hints = get_type_hints(readable(self.function), localns=self._localns, include_extras=True)
             self._assign(hints)
         except (NameError, AttributeError) as error:  # not defined yet, or a module that is still being imported
             return str(error.name)
         except (PydanticUserError, TypeError, SyntaxError) as error:
-            reason = str(error).partition("\n")[0]
+            reason = str(error).partition("\n")[0].partition(". Set ")[0]
             raise self._wrong(
                 f"its annotations do not work: {reason}",
                 "use types that pydantic knows: models, dataclasses, TypedDicts and JSON's own",

@@ -34,6 +34,7 @@ _SURVIVES_ITS_CALLER: Final = frozenset({"command", "event"})
 _UNANSWERED: Final = frozenset({MessageType.RESPONSE, MessageType.ERROR})
 
 CallNext: TypeAlias = Callable[[Context], Awaitable[Any]]  # Any: whatever the handler returns
+"""The next layer inwards, at last the handler."""
 
 
 class Middleware(Protocol):
@@ -86,6 +87,7 @@ class Dispatcher:
         table: gets frozen here, so that no type is left to resolve.
         middleware: the first is the outermost.
         threads: false runs sync handlers in line, for virtual time.
+        clock: the loop's monotonic seconds.
     """
 
     def __init__(
@@ -98,8 +100,10 @@ class Dispatcher:
         ambient: Ambient,
         limits: DispatchLimits = DispatchLimits(),
         threads: bool = True,
+        clock: Callable[[], float] = anyio.current_time,
     ) -> None:
         table.freeze()
+        self._clock = clock
         self.in_flight = InFlight(limits.in_flight, retry_after_seconds=limits.retry_after_seconds)
         self._table = table
         self._contexts = contexts
@@ -148,7 +152,18 @@ class Dispatcher:
                 return Outcome(handled=False)
             raise _no_handler(what, message.action, self._table)
         _check_scope(handler, principal)
-        started = anyio.current_time()
+        return await self._run(handler, message, principal, what, progress, arrived)
+
+    async def _run(
+        self,
+        handler: Handler,
+        message: Message,
+        principal: Principal,
+        what: str,
+        progress: Progress | None,
+        arrived: float | None,
+    ) -> Outcome:
+        started = self._clock()
         deadline = self._deadline(message, handler, started if arrived is None else arrived, started)
         work = self.in_flight.enter(
             message.trace_id,
@@ -175,7 +190,7 @@ class Dispatcher:
                     message_type=what,
                     action=handler.action if message.action is None else message.action,
                     source=message.source,
-                    seconds=anyio.current_time() - started,
+                    seconds=self._clock() - started,
                     trace_id=message.trace_id,
                     error_code=code,
                 )
@@ -254,7 +269,8 @@ class Dispatcher:
 
     async def _in_thread(self, work: Work | None, call: Callable[[], Any]) -> Any:  # Any: whatever it returns
         if self._threads is None or work is None:  # hooks and jobs do not compete with messages
-            return await anyio.to_thread.run_sync(call)
+            (value,) = await anyio.to_thread.run_sync(lambda: (call(),))  # Trio refuses a bare coroutine
+            return value
         work.waits_for_thread = True
         return await self._threads.run(call, started=work.got_thread)
 

@@ -54,11 +54,11 @@ class ThreadSlots:
         await self._acquire(slot)
         started()
 
-        def work() -> T | None:
+        def work() -> tuple[T] | tuple[()]:
             if not slot.claim.acquire(blocking=False):
-                return None  # the caller gave up while this was queued, and gave the slot back
+                return ()  # the caller gave up while this was queued, and gave the slot back
             try:
-                return call()
+                return (call(),)  # in a tuple, for Trio refuses a bare coroutine
             finally:
                 self._returned.append(slot)
 
@@ -68,7 +68,7 @@ class ThreadSlots:
             if slot.claim.acquire(blocking=False):
                 self._returned.append(slot)
             self._reclaim()
-        return cast("T", result)  # None in place of a T only reaches callers that gave up
+        return cast("tuple[T]", result)[0]  # an empty one only reaches callers that gave up
 
     async def _acquire(self, slot: _Slot) -> None:
         while True:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from jwt import PyJWK
@@ -26,6 +26,10 @@ ASYMMETRIC: Final = frozenset(
 """What may be pinned. A shared secret (HS*) would let every checker forge, `none` everybody."""
 
 
+class UnreadableKeySet(ValueError):
+    """A JWKS document that is of no use; the text says why and holds nothing of it."""
+
+
 def pinned(algorithms: Sequence[str]) -> tuple[str, ...]:
     """The algorithms, once it is sure that each may be pinned.
 
@@ -44,32 +48,36 @@ def read_set(body: bytes, algorithms: Sequence[str]) -> dict[str, PyJWK]:
     Of two keys with the same `kid` the first counts; keys that cannot be used are left out.
 
     Raises:
-        ValueError: not a key set, too large, or without a single usable key; the text holds no key.
+        UnreadableKeySet: not a key set, too large, or without a single usable key.
     """
     if len(body) > MAX_SET_BYTES:
-        raise ValueError(f"the key set has {len(body)} bytes; at most {MAX_SET_BYTES} are read")
+        raise UnreadableKeySet(f"the key set has {len(body)} bytes; at most {MAX_SET_BYTES} are read")
     try:
-        document = json.loads(body)
+        document: object = json.loads(body)
     except (ValueError, RecursionError):
-        raise ValueError("the key set is not JSON") from None
-    entries = document.get("keys") if isinstance(document, dict) else None
+        raise UnreadableKeySet("the key set is not JSON") from None
+    entries = cast("dict[str, object]", document).get("keys") if isinstance(document, dict) else None
     if not isinstance(entries, list):
-        raise ValueError("the key set has no list 'keys'")
-    if len(entries) > MAX_KEYS:
-        raise ValueError(f"the key set has {len(entries)} keys; at most {MAX_KEYS} are read")
+        raise UnreadableKeySet("the key set has no list 'keys'")
+    candidates = cast("list[object]", entries)
+    if len(candidates) > MAX_KEYS:
+        raise UnreadableKeySet(f"the key set has {len(candidates)} keys; at most {MAX_KEYS} are read")
     keys: dict[str, PyJWK] = {}
-    for entry in entries:
-        key = usable(entry, algorithms)
+    for candidate in candidates:
+        key = usable(candidate, algorithms)
         if key is not None:
             keys.setdefault(name_of(key), key)
     if not keys:
-        raise ValueError(f"the key set has no key to check {' or '.join(algorithms)} signatures with")
+        raise UnreadableKeySet(f"the key set has no key to check {' or '.join(algorithms)} signatures with")
     return keys
 
 
-def usable(jwk: object, algorithms: Sequence[str]) -> PyJWK | None:
+def usable(entry: object, algorithms: Sequence[str]) -> PyJWK | None:
     """The key bound to one of the algorithms, or `None` when it must not or cannot check signatures with them."""
-    if not isinstance(jwk, dict) or not _for_verification(jwk):
+    if not isinstance(entry, dict):
+        return None
+    jwk = cast("dict[str, Any]", entry)  # Any: JSON values
+    if not _for_verification(jwk):
         return None
     named = jwk.get("alg")
     # A key that names no algorithm serves the first pinned one that its kind allows, and no other.

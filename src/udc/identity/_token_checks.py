@@ -6,10 +6,9 @@ Each raises `Unauthorized` with a reason that holds nothing of the token, and no
 from __future__ import annotations
 
 import json
-import math
 import re
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, cast
 
 from udc._types import DropletId
 from udc.errors import Unauthorized
@@ -26,7 +25,7 @@ _MAX_MOMENT: Final = 1e11
 _BEARER_TYPES: Final = frozenset({"jwt", "at+jwt", "application/jwt", "application/at+jwt"})
 _KIND_CLAIMS: Final = ("token_use", "typ", "token_type", "type")
 _NOT_BEARER: Final = frozenset({"id", "id_token", "offline"})
-_NUMBERED: Final = re.compile(r"(?:droplet-|drop)?([1-9][0-9]{0,17})(?:\..*)?")
+_NUMBERED: Final = re.compile(r"(?:droplet-|drop)([0-9]{1,18})(?:\..*)?|([0-9]{1,18})")
 _PERMISSIONS: Final = frozenset({"read", "write", "admin"})
 
 
@@ -49,12 +48,12 @@ _json: Final = json.JSONDecoder(parse_constant=_no_constant)
 def _object(data: bytes, reason: str) -> dict[str, Any]:  # Any: JSON values
     try:
         # Decoded here, not by json.loads, which would also take UTF-16 and UTF-32.
-        found = _json.decode(data.decode("utf-8"))
+        found: object = _json.decode(data.decode("utf-8"))
     except (ValueError, RecursionError):
         raise Unauthorized(reason) from None
     if not isinstance(found, dict):
         raise Unauthorized(reason)
-    return found
+    return cast("dict[str, Any]", found)  # Any: JSON values
 
 
 def check_header(token: str, algorithms: tuple[str, ...]) -> str | None:
@@ -114,9 +113,8 @@ def check_claims(payload: bytes, expected: Expected, now: float) -> tuple[Princi
 
 def _moment(claims: dict[str, Any], name: str) -> float:  # Any: JSON values
     value = claims[name]
-    # A bool is an int to Python; a huge int overflows float(); 1e999 is read as infinity.
-    usable = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _MAX_MOMENT
-    if not usable or not math.isfinite(value):
+    # A bool is an int to Python, a huge int overflows float(), 1e999 is read as infinity: the range stops them all.
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= _MAX_MOMENT:
         raise Unauthorized(f"the token's {name} is not a time in seconds")
     return float(value)
 
@@ -155,8 +153,8 @@ def _check_issuer(claims: dict[str, Any], expected: Expected) -> str:  # Any: JS
 def _check_audience(claims: dict[str, Any], expected: Expected) -> str:  # Any: JSON values
     if "aud" not in claims and expected.policy.allow_missing_audience:
         return ""
-    named = claims.get("aud")
-    for audience in named if isinstance(named, list) else [named]:
+    named: object = claims.get("aud")
+    for audience in cast("list[object]", named) if isinstance(named, list) else [named]:
         if isinstance(audience, str) and audience in expected.audiences:
             return audience
     raise Unauthorized("the token is for another audience")
@@ -175,14 +173,20 @@ def _id_from_subject(subject: str | None) -> DropletId:
     if not subject:
         raise Unauthorized("the token names no droplet (sub)")
     numbered = _NUMBERED.fullmatch(subject)
-    return int(numbered[1]) if numbered else subject
+    if numbered is None:
+        return subject
+    number = int(numbered[1] or numbered[2])
+    if number < 1:
+        raise Unauthorized("the token names no droplet (sub)")
+    return number
 
 
 def _text(claims: dict[str, Any], name: str) -> str | None:  # Any: JSON values
     value = claims.get(name)
     if value is None:
         return None
-    if not isinstance(value, str) or len(value) > _MAX_NAME_CHARS:
+    # These end up in logs and answers: neither line breaks nor lone surrogates.
+    if not isinstance(value, str) or len(value) > _MAX_NAME_CHARS or not value.isprintable():
         raise Unauthorized(f"the token's {name} is malformed")
     return value
 
@@ -191,18 +195,18 @@ def _permissions(claims: dict[str, Any], policy: IssuerPolicy) -> frozenset[str]
     if "permissions" not in claims and policy.role_permissions:
         role = claims.get("role")
         return policy.role_permissions.get(role, frozenset()) if isinstance(role, str) else frozenset()
-    named = claims.get("permissions", [])
+    named: object = claims.get("permissions", [])
     if not isinstance(named, list):
         raise Unauthorized("the token's permissions are not a list")
-    return frozenset(name for name in named if isinstance(name, str)) & _PERMISSIONS
+    return frozenset(name for name in cast("list[object]", named) if isinstance(name, str)) & _PERMISSIONS
 
 
 def _scopes(claims: dict[str, Any]) -> frozenset[str]:  # Any: JSON values
-    named = claims.get("scope")
+    named: object = claims.get("scope")
     if named is None:
         return frozenset()
     if isinstance(named, str):
         return frozenset(named.split())
     if isinstance(named, list):
-        return frozenset(name for name in named if isinstance(name, str) and name)
+        return frozenset(name for name in cast("list[object]", named) if isinstance(name, str) and name)
     raise Unauthorized("the token's scope is neither text nor a list")

@@ -133,6 +133,7 @@ class RemoteKeys:
         self._kid_fetch_at = -math.inf
         self._flight = Flight(self._attempt)
         self._group: TaskGroup | None = None
+        self._asked = False
         self._wake: anyio.Event | None = None
 
     @property
@@ -163,16 +164,20 @@ class RemoteKeys:
 
     def refresh_soon(self) -> None:
         """Have `run` fetch now: for a Registry's word that its keys changed (`keys_revision`)."""
+        # Kept beside the event, which between two waits nobody holds: the word must not get lost then.
+        self._asked = True
         if self._wake is not None:
             self._wake.set()
 
     async def key(self, kid: str | None) -> PyJWK:
         """See `KeySet.key`; waits at most `wait_seconds` for a fetch. A cancelled caller disturbs no other."""
         found = self._find(kid)
-        if found is not None:
+        # Without `run` nobody else refreshes, so the caller who finds the set too old does.
+        old = self._group is None and anyio.current_time() >= self._due_at
+        if found is not None and not old:
             return found
         with anyio.move_on_after(self._wait):
-            await self._look_again(kid)
+            await (self._await_keys() if old or not self._keys else self._look_for(kid))
         found = self._find(kid)
         if found is not None:
             return found
@@ -186,13 +191,17 @@ class RemoteKeys:
             return self._keys.get(kid)
         return next(iter(self._keys.values())) if len(self._keys) == 1 else None
 
-    async def _look_again(self, kid: str | None) -> None:
-        while not self._keys:
+    async def _await_keys(self) -> None:
+        """Until a fetch that is due or running has ended, and there are keys."""
+        while not self._keys or anyio.current_time() >= self._due_at:
             if self._flight.running or anyio.current_time() >= self._due_at:
                 await self._flight.join(self._group)
             else:
                 await anyio.sleep_until(self._due_at)
-        if kid is None or kid in self._keys:
+
+    async def _look_for(self, kid: str | None) -> None:
+        """One fetch for the sake of a `kid` never seen, or the one that runs; none while cooling down."""
+        if kid is None:
             return
         if not self._flight.running:
             # Anybody can make up a kid: this is what keeps made-up ones from flooding the JWKS host.
@@ -202,12 +211,15 @@ class RemoteKeys:
         await self._flight.join(self._group)
 
     async def _sleep_until_due(self) -> None:
-        self._wake = anyio.Event()
-        while (left := self._due_at - anyio.current_time()) > 0 and not self._wake.is_set():
+        while not self._asked and (left := self._due_at - anyio.current_time()) > 0:
+            self._wake = anyio.Event()
             with anyio.move_on_after(left):
                 await self._wake.wait()
 
     async def _attempt(self) -> None:
+        self._asked = False
+        # Said beforehand: a fetch that dies with its caller must not be begun anew by each of the next.
+        self._due_at = anyio.current_time() + self._pause()
         try:
             with anyio.fail_after(self._fetch_timeout):
                 body = await self._fetch(self.url)
@@ -226,15 +238,17 @@ class RemoteKeys:
         self._instrument.emit(KeysFetched(kids=tuple(keys)))
 
     def _note_failure(self, exc: Exception) -> None:
-        cap = _BACKOFF_CAP_SECONDS if self._keys else _BACKOFF_CAP_WITHOUT_KEYS_SECONDS
-        pause = min(cap, _BACKOFF_SECONDS * 2 ** min(self._failures, 10))
+        self._due_at = anyio.current_time() + self._pause()
         self._failures += 1
-        # Half of it is chance, so that a mesh does not return in one second; never zero, so that it is no loop.
-        self._due_at = anyio.current_time() + pause * (0.5 + 0.5 * self._ambient.chance())
         # Texts of strangers' exceptions may hold anything; ours are made to be read.
-        known = isinstance(exc, UdcError | ValueError)
+        known = isinstance(exc, UdcError | _jwk.UnreadableKeySet)
         error = f"{type(exc).__name__}: {exc}" if known else type(exc).__name__
         self._instrument.emit(KeysFailed(error=error, have_keys=bool(self._keys)))
+
+    def _pause(self) -> float:
+        cap = _BACKOFF_CAP_SECONDS if self._keys else _BACKOFF_CAP_WITHOUT_KEYS_SECONDS
+        # Half of it is chance, so that a mesh does not return in one second; never zero, so that it is no loop.
+        return min(cap, _BACKOFF_SECONDS * 2.0 ** min(self._failures, 10)) * (0.5 + 0.5 * self._ambient.chance())
 
     def __repr__(self) -> str:
         return f"RemoteKeys({self.url!r}, kids={list(self._keys)!r})"
@@ -251,7 +265,7 @@ def _read_fixed(
     if len(texts) == 1 and texts[0].lstrip().startswith(b"{"):
         try:
             return _jwk.read_set(texts[0], algorithms), True
-        except ValueError as exc:
+        except _jwk.UnreadableKeySet as exc:
             raise ConfigError([f"security.public_key: {exc}"]) from None
     # Text without a PEM block is handed on whole, so that the error is about it.
     blocks = [block for text in texts for block in _PEM_BLOCK.findall(text) or [text]]

@@ -35,7 +35,7 @@ class IssuerPolicy:
     allow_missing_issuer: bool = False
     allow_missing_audience: bool = False
     droplet_id_from_sub: bool = False
-    role_permissions: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    role_permissions: Mapping[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
 
     def __post_init__(self) -> None:
         _jwk.pinned(self.algorithms)

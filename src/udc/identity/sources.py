@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from udc._ids import Ambient
 from udc._types import DropletId
@@ -45,7 +45,7 @@ def received_token(value: str, *, now: float, expires_in: object = None) -> Toke
         raise TokenError("what came as a token cannot stand in an Authorization header")
     claims = unverified_claims(value)
     issued, expires = _number(claims.get("iat")), _number(claims.get("exp"))
-    lives = []
+    lives: list[float] = []
     if (told := _number(expires_in)) is not None and told < _MAX_LIFE_SECONDS:
         lives.append(told)
     if expires is not None:
@@ -60,10 +60,10 @@ def received_token(value: str, *, now: float, expires_in: object = None) -> Toke
 def unverified_claims(value: str) -> dict[str, Any]:  # Any: JSON values
     """What a token says of itself, believed by nobody and used for timing only; empty for an opaque one."""
     try:
-        claims = json.loads(_base64url.decode(value.split(".")[1]))
+        claims: object = json.loads(_base64url.decode(value.split(".")[1]))
     except (IndexError, ValueError, RecursionError):
         return {}
-    return claims if isinstance(claims, dict) else {}
+    return cast("dict[str, Any]", claims) if isinstance(claims, dict) else {}  # Any: JSON values
 
 
 def _number(value: object) -> float | None:
@@ -225,10 +225,10 @@ def _read_answer(body: bytes, url: str) -> tuple[str, object]:
     if len(body) > _MAX_ANSWER_BYTES:
         raise TokenError(f"{url} answered with {len(body)} bytes")
     try:
-        answer = json.loads(body)
+        answer: object = json.loads(body)
     except (ValueError, RecursionError):
         raise TokenError(f"{url} answered with something that is not JSON") from None
-    fields = answer if isinstance(answer, dict) else {}
+    fields = cast("dict[str, object]", answer) if isinstance(answer, dict) else {}
     value = fields.get("token") or fields.get("access_token")
     if not isinstance(value, str):
         raise TokenError(f"{url} answered without a token")

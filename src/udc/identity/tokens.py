@@ -93,10 +93,7 @@ class TokenKeeper:
                 return token
             if now < slot.renew_at and not slot.flight.running:
                 raise TokenError(_refusal(slot, slot.renew_at - now))
-            attempts = slot.attempts
             await slot.flight.join(self._group)
-            if slot.attempts != attempts and (token := slot.live(anyio.current_time())) is not None:
-                return token
 
     async def renew(self, audience: str | None, rejected: Token) -> Token:
         """A token other than the one that a peer has just refused: one fetch for all whose was the same.
@@ -112,19 +109,23 @@ class TokenKeeper:
             if token is not None and token.value != rejected.value:
                 return token
             if asked or (not slot.flight.running and now < slot.rejected_at + _REJECTION_COOLDOWN_SECONDS):
-                raise TokenError(slot.error or f"the peer for {_name(audience)} refused a token that is new")
-            if not slot.flight.running:
-                slot.rejected_at = now
+                raise TokenError(slot.error or f"the peer refused the newest token that there is for {_name(audience)}")
             attempts = slot.attempts
             await slot.flight.join(self._group)
+            # Only a fetch that came to an end counts: one that was cancelled with its caller asked nobody.
             asked = slot.attempts != attempts
+            if asked:
+                slot.rejected_at = anyio.current_time()
 
     def adopt(self, audience: str | None, token: Token) -> None:
         """Use a token that came by itself: with a registration or a heartbeat."""
         self._keep(self._slot(audience), token)
 
     async def renew_due(self) -> float:
-        """Renew what is due, several at once; failures are noted, not raised.
+        """Renew the live tokens that are due, several at once; failures are noted, not raised.
+
+        One that has died is not renewed but fetched by the next `get`: audiences that nobody calls any more, or that
+        the source refuses, cost no fetch.
 
         Returns:
             Seconds until the next is due; `inf` when nothing is kept.
@@ -132,11 +133,12 @@ class TokenKeeper:
         limit = anyio.CapacityLimiter(_RENEWALS_AT_ONCE)
         now = anyio.current_time()
         async with anyio.create_task_group() as group:
-            for slot in self._slots.values():
-                if now >= slot.renew_at:
+            for slot in tuple(self._slots.values()):
+                if slot.renew_at <= now < slot.ends_at:
                     group.start_soon(self._renew_within, limit, slot)
-        soonest = min((slot.renew_at for slot in self._slots.values()), default=math.inf)
-        return max(0.0, soonest - anyio.current_time())
+        now = anyio.current_time()
+        soonest = min((slot.renew_at for slot in self._slots.values() if now < slot.ends_at), default=math.inf)
+        return max(0.0, soonest - now)
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Keep every token renewed until cancelled. A service: for the runtime's task group, once at a time."""
@@ -188,7 +190,7 @@ class TokenKeeper:
         self._notice()
 
     def _note_failure(self, slot: _Slot, exc: Exception) -> None:
-        pause = min(_BACKOFF_CAP_SECONDS, _BACKOFF_SECONDS * 2 ** min(slot.failures, 10))
+        pause = min(_BACKOFF_CAP_SECONDS, _BACKOFF_SECONDS * 2.0 ** min(slot.failures, 10))
         # Half of it is chance, so that a mesh does not return in one second; never zero, so that it is no loop.
         slot.renew_at = anyio.current_time() + pause * (0.5 + 0.5 * self._ambient.chance())
         slot.failures += 1
@@ -212,4 +214,5 @@ def _name(audience: str | None) -> str:
 
 
 def _refusal(slot: _Slot, seconds: float) -> str:
-    return f"no token for {_name(slot.audience)}: {slot.error}; next attempt in {seconds:.1f} s"
+    reason = slot.error or "the one that came had already expired"
+    return f"no token for {_name(slot.audience)}: {reason}; next attempt in {seconds:.1f} s"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 
 from udc._ids import iso_utc
 from udc.errors import InvalidRequest
-from udc.wire.json_text import parse, unfold
+from udc.wire.json_text import parse_object, unfold
 from udc.wire.words import moment
 
 Read = TypeVar("Read", bound="Body")
@@ -29,7 +29,7 @@ def _no_boolean(value: object) -> object:
 
 def _time(value: object) -> object:
     if isinstance(value, datetime):
-        return value
+        return value if value.tzinfo is not None else value.replace(tzinfo=UTC)
     try:
         return moment(value)
     except InvalidRequest as refusal:
@@ -69,13 +69,12 @@ def read(model: type[Read], body: bytes) -> Read:
     Raises:
         InvalidRequest: not JSON, or not what the model asks for; names the first field at fault.
     """
-    value = parse(body or b"{}")  # ours, so that what is JSON is the same for every endpoint: no NaN, no 1e999
+    value = parse_object(body or b"{}")
     try:
         return model.model_validate(value)
     except ValidationError as error:
         problems = error.errors(include_url=False, include_context=False, include_input=False)
         fields = [".".join(map(str, problem["loc"])) or "body" for problem in problems]
-        first = problems[0]
-        refusal = InvalidRequest.field(fields[0], first["msg"])
+        refusal = InvalidRequest.field(fields[0], problems[0]["msg"])
         refusal.details = {"field": fields[0], "fields": fields}
         raise refusal from None

@@ -31,13 +31,13 @@ class HttpRequest:
 
     method: str
     path: str
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
     query_string: str = ""
     body: bytes = b""
     client: str | None = None
     scheme: str = "http"
     disconnected: Callable[[], Awaitable[None]] | None = None
-    params: dict[str, str] = field(default_factory=dict)
+    params: dict[str, str] = field(default_factory=dict[str, str])
     principal: Principal | None = None
     trace_id: str = ""
 

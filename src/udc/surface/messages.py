@@ -136,6 +136,8 @@ class Messages:
         late = message.deadline is not None and message.deadline <= self._ambient.now()
         if late or (message.timeout_ms is not None and message.timeout_ms <= 0):
             raise DeadlineExceeded("the deadline had passed when the message arrived; nothing ran")
+        if message.source == source and message.target == self._me:
+            return message  # the usual case; a copy of a frozen value costs more than all these checks
         return replace(message, source=source, target=self._me)
 
     def _is_me(self, target: DropletId) -> bool:

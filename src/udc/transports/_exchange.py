@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import Final, TypeAlias
 
+from udc._http import HttpAnswer
 from udc.errors import TokenError
+from udc.identity._base import Token, Tokens
+from udc.messages import Message, Peer, Reply
 from udc.wire.envelope import encode_message
 from udc.wire.receipts import decode_reply
 
-if TYPE_CHECKING:
-    from udc._http import HttpAnswer
-    from udc.identity._base import Token, Tokens
-    from udc.messages import Message, Peer, Reply
-
 Headers: TypeAlias = tuple[tuple[str, str], ...]
 
-Post: TypeAlias = "Callable[[Peer, str, Headers, bytes], Awaitable[HttpAnswer]]"
+Post: TypeAlias = Callable[[Peer, str, Headers, bytes], Awaitable[HttpAnswer]]
 """Posts to a URL of a peer; takes peer, URL, headers and body, and raises delivery errors."""
 
-AudienceOf: TypeAlias = "Callable[[Peer], str | None]"
+AudienceOf: TypeAlias = Callable[[Peer], str | None]
 """The audience whose token a peer is shown; `None` for a token without one."""
 
 _UNAUTHORIZED: Final = 401
@@ -55,9 +53,9 @@ async def exchange(peer: Peer, message: Message, *, post: Post, tokens: Tokens, 
     if answer.status == _UNAUTHORIZED:
         try:
             token = await tokens.renew(audience, token)
-        except TokenError as no_token:
-            # The peer's refusal is what happened; that there is no better token is why it stays.
-            return _decoded(peer, message, answer, because=no_token)
+        except TokenError:
+            # The peer's refusal is what happened; that there is no better token is its context.
+            return _decoded(peer, message, answer)
         answer = await _post(peer, message, post, token)
     return _decoded(peer, message, answer)
 
@@ -68,10 +66,5 @@ async def _post(peer: Peer, message: Message, post: Post, token: Token) -> HttpA
     return await post(peer, f"{peer.endpoint}/message", headers, body)
 
 
-def _decoded(peer: Peer, message: Message, answer: HttpAnswer, *, because: TokenError | None = None) -> Reply:
-    try:
-        return decode_reply(answer.body, status=answer.status, headers=answer.headers, peer=peer, message=message)
-    except Exception as error:
-        if because is not None:
-            raise error from because
-        raise
+def _decoded(peer: Peer, message: Message, answer: HttpAnswer) -> Reply:
+    return decode_reply(answer.body, status=answer.status, headers=answer.headers, peer=peer, message=message)

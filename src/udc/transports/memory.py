@@ -96,7 +96,8 @@ class MemoryNetwork:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
         tasks, self._tasks = self._tasks, None
-        assert tasks is not None  # noqa: S101 - entered, or this would not run
+        if tasks is None:
+            raise LifecycleError("this MemoryNetwork is not open")
         tasks.cancel_scope.cancel()
         try:
             return await tasks.__aexit__(kind, error, traceback)
@@ -144,6 +145,7 @@ class MemoryNetwork:
         flight = _Flight(request)
         request.disconnected = flight.gone.wait
         await self.faults.going(host.endpoint, request)
+        host = self._find(url)[0]  # anew: it may have gone, or come back, while the request was on its way
         host.flights.add(flight)
         # In the network's own context: a receiver must not see the caller's variables, which would not travel.
         self._context.copy().run(self._tasks.start_soon, _serve, host, flight)

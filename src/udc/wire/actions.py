@@ -12,6 +12,7 @@ DATA_KEYS: Final = ("data", "task_data")
 """The keys that hold the handler's data where nothing but action keys stands beside them."""
 
 _ACTION_KEYS = frozenset(ACTION_KEYS)
+_ALONE = tuple((key, _ACTION_KEYS | {key}) for key in DATA_KEYS)
 
 
 def choose(payload: Mapping[str, Any]) -> tuple[str | None, Any]:  # Any: JSON values
@@ -26,14 +27,12 @@ def choose(payload: Mapping[str, Any]) -> tuple[str | None, Any]:  # Any: JSON v
         if value and isinstance(value, str):
             action, chosen = value, key
             break
-    for key in DATA_KEYS:
-        if key in payload and all(other == key or other in _ACTION_KEYS for other in payload):
+    for key, company in _ALONE:
+        if key in payload and payload.keys() <= company:
             return action, payload[key]
     return action, {key: value for key, value in payload.items() if key != chosen}
 
 
-def nested_envelope(payload: Mapping[str, Any]) -> Mapping[str, Any] | None:  # Any: JSON values
-    """The payload itself when it is a whole envelope put there by mistake, else `None`."""
-    if "message_type" in payload and "payload" in payload and _ACTION_KEYS.isdisjoint(payload):
-        return payload
-    return None
+def is_envelope(payload: Mapping[str, Any]) -> bool:  # Any: JSON values
+    """Whether the payload is a whole envelope, put there by a known mistake of the field."""
+    return "message_type" in payload and "payload" in payload and _ACTION_KEYS.isdisjoint(payload)

@@ -10,8 +10,7 @@ from udc._types import DropletId
 from udc.errors import InvalidRequest
 from udc.messages import Message, MessageType, Peer, Priority
 from udc.wire import fields, forms, json_text, trace
-from udc.wire.actions import choose, nested_envelope
-from udc.wire.ids import canonical_id
+from udc.wire.actions import choose, is_envelope
 from udc.wire.words import MESSAGE_TYPES, moment
 
 UDC_VERSION = "1.0"
@@ -23,6 +22,7 @@ PLACEHOLDER_SIGNATURE = "unsigned"
 TypeForAction: TypeAlias = Callable[[str | None], MessageType | None]
 """Tells the type of the only handler of an action, `None` when there is none or more than one."""
 
+_TEXT_OR_NULL = (str, type(None))
 _WRITTEN = frozenset({MessageType.STATUS, MessageType.EVENT, MessageType.COMMAND, MessageType.QUERY})
 
 
@@ -60,12 +60,10 @@ def _read_contract(envelope: dict[str, Any], me: DropletId, ambient: Ambient, si
     if type(payload) is not dict:
         raise InvalidRequest.field("payload", "is missing" if "payload" not in envelope else "must be a JSON object")
     found = _optional(envelope, fields.OPTIONAL)
-    for name, kind in fields.UNKEPT.items():
-        value = envelope.get(name)
-        if value is not None and type(value) is not kind:
+    for name in fields.UNKEPT:
+        if name in envelope and not isinstance(envelope[name], _TEXT_OR_NULL):
             raise InvalidRequest.field(name, "must be a string")
     payload = _unwrapped(payload)
-    source = envelope.get("source")
     action, data = choose(payload)
     return Message(
         message_type=message_type,
@@ -74,8 +72,8 @@ def _read_contract(envelope: dict[str, Any], me: DropletId, ambient: Ambient, si
         timestamp=_timestamp(envelope, ambient),
         action=action,
         data=data,
-        source=None if source is None else canonical_id(source, field="source"),
-        target=forms.target_of({"target": envelope.get("target")}, me=me),
+        source=forms.id_in(envelope, "source", me=me),
+        target=forms.id_in(envelope, "target", me=me),
         size=size,
         **found,
     )
@@ -138,7 +136,7 @@ def _foreign_payload(value: object) -> dict[str, Any]:  # Any: JSON values
 
 def _unwrapped(payload: dict[str, Any]) -> dict[str, Any]:  # Any: JSON values
     # Once only: the mistake is made once, and a chain of envelopes is an attack.
-    if nested_envelope(payload) is None:
+    if not is_envelope(payload):
         return payload
     inner = json_text.unfold(payload["payload"])
     return inner if isinstance(inner, dict) else payload
@@ -186,11 +184,12 @@ def compose(
     _writable(message_type)
     if payload is not None:
         chosen, rest = choose(payload)
-        action, data = (chosen, rest) if action is None else (action, rest if data is None else data)
-    elif action is not None:
+        action, data = (action or chosen), (rest if data is None else data)
+    elif action:
         payload = {"event_type" if message_type is MessageType.EVENT else "type": action, "data": data}
     else:
         payload = data if isinstance(data, Mapping) else {"data": data}
+        action, data = choose(payload)  # what its reader will find
     return Message(message_type=message_type, payload=payload, action=action, data=data, **fields)
 
 

@@ -24,6 +24,7 @@ from udc.errors import (
     UdcError,
 )
 from udc.wire import json_text
+from udc.wire.words import MESSAGE_TYPES
 
 RETRY_AFTER_DEFAULT_SECONDS: Final = 1.0
 """What a retryable refusal asks for when it names no time of its own."""
@@ -88,7 +89,7 @@ def encode_error(
     inner: dict[str, Any] = {  # Any: JSON values
         "code": error.code,
         "message": error.message,
-        "details": error.details,
+        "details": dict(error.details),
         "retryable": error.retryable,
     }
     if retry_after is not None:
@@ -104,9 +105,9 @@ def _written(body: dict[str, Any], inner: dict[str, Any]) -> bytes:  # Any: JSON
         return json_text.write(body)
     except TypeError:
         inner["details"] = {}
-        for key in ("message", "hint"):
-            if key in inner:
-                inner[key] = str(inner[key]).encode("utf-8", "replace").decode()
+        for place, key in ((inner, "message"), (inner, "hint"), (body, "trace_id")):
+            if place.get(key) is not None:
+                place[key] = str(place[key]).encode("utf-8", "replace").decode()
         return json_text.write(body)
 
 
@@ -174,18 +175,19 @@ def decode_error(
         headers: of the answer, names in any case.
         now: to read a `Retry-After` date with when the answer has no `Date`.
     """
-    found = _find(_parsed(body))
-    code = _code(found, status)
+    whole = _parsed(body)
+    found = _find(whole)
+    code = _code(found) or _code(whole) or _code_of_status(status)
     retryable = found.get("retryable")
     details = found.get("details")
     hint = found.get("hint")
     return PeerError(
-        _text(found) or "no reason given",
+        _text(found) or _text(whole) or "no reason given",
         peer=peer,
         status=status,
         code=code,
         retryable=retryable if isinstance(retryable, bool) else code in RETRYABLE_CODES,
-        details=details if isinstance(details, dict) else _foreign_details(found),
+        details=details if isinstance(details, dict) else _foreign_details(whole),
         hint=hint[:MAX_TEXT] if isinstance(hint, str) else None,
         retry_after_seconds=_seconds(found.get("retry_after_seconds"), headers, now),
     )
@@ -207,13 +209,18 @@ def _find(body: Mapping[str, Any]) -> Mapping[str, Any]:  # Any: JSON values
     return body
 
 
-def _code(found: Mapping[str, Any], status: int) -> str:  # Any: JSON values
+def _code(found: Mapping[str, Any]) -> str | None:  # Any: JSON values
     for key in ("code", "error_code", "type"):
         value = found.get(key)
-        if isinstance(value, str):
+        # A `type` may also be the message type of an envelope around the error.
+        if isinstance(value, str) and value not in MESSAGE_TYPES:
             code = _CAMEL.sub("_", value.strip()).upper().replace("-", "_").replace(" ", "_")
             if _CODE.fullmatch(code):
                 return code
+    return None
+
+
+def _code_of_status(status: int) -> str:
     return CODE_BY_STATUS.get(status) or (f"HTTP_{status}" if status >= 300 else "ERROR")
 
 
@@ -242,7 +249,7 @@ def _foreign_details(found: Mapping[str, Any]) -> Mapping[str, Any]:  # Any: JSO
 
 
 def _seconds(told: object, headers: Mapping[str, str], now: datetime | None) -> float | None:
-    if isinstance(told, int | float) and not isinstance(told, bool) and told >= 0:
+    if isinstance(told, int | float) and not isinstance(told, bool) and 0 <= told <= 1e9:
         return float(told)
     named = {name.lower(): value for name, value in headers.items()}
     return retry_after_seconds(named.get("retry-after"), date=named.get("date"), now=now)

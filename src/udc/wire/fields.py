@@ -106,5 +106,5 @@ OPTIONAL: Final[dict[str, Reader]] = {
 FOREIGN_OPTIONAL: Final[dict[str, Reader]] = {**OPTIONAL, "priority": _foreign_priority, "reply_to": _foreign_reply_to}
 """Reader by field, for foreign forms: what they have invented themselves is taken as they mean it."""
 
-UNKEPT: Final[dict[str, type]] = {"signature": str, "udc_version": str}
+UNKEPT: Final = ("signature", "udc_version")
 """Fields whose type the contract's own form checks and whose value is never kept: `signature` may be a bearer."""

@@ -1,4 +1,4 @@
-"""The forms an envelope comes in: how each is recognised and where it keeps its identity (dialects, "Envelope")."""
+"""The forms an envelope comes in: how each is recognised and where it keeps its identity."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ def source_of(envelope: Mapping[str, Any]) -> DropletId | None:  # Any: JSON val
     )
     source: DropletId | None = None
     for field, claim in claims:
-        if claim is None:
-            continue
+        if claim is None or (claim == "" and field == "from_service"):
+            continue  # an empty name informs of nothing
         found = canonical_id(claim, field=field)
         if source is None:
             # A name in from_service is information only: the token says who it is.
@@ -73,17 +73,26 @@ def source_of(envelope: Mapping[str, Any]) -> DropletId | None:  # Any: JSON val
 
 
 def target_of(envelope: Mapping[str, Any], *, me: DropletId) -> DropletId | None:  # Any: JSON values
-    """Whom it is for. `to_service` is read only where `target` is absent.
+    """Whom a foreign form is for. `to_service` is read only where `target` is absent.
 
     Raises:
         InvalidRequest: no id; names the field, and in the hint this droplet.
     """
-    for field in ("target", "to_service"):
-        value = envelope.get(field)
-        if value is not None:
-            try:
-                return canonical_id(value, field=field)
-            except InvalidRequest as refusal:
-                refusal.hint = f"this droplet is {me}; leave the field out to mean it"
-                raise
-    return None
+    target = id_in(envelope, "target", me=me)
+    return target if target is not None else id_in(envelope, "to_service", me=me)
+
+
+def id_in(envelope: Mapping[str, Any], field: str, *, me: DropletId) -> DropletId | None:  # Any: JSON values
+    """The id in a field, `None` when it is missing or null.
+
+    Raises:
+        InvalidRequest: no id; names the field, and in the hint this droplet.
+    """
+    value = envelope.get(field)
+    if value is None:
+        return None
+    try:
+        return canonical_id(value, field=field)
+    except InvalidRequest as refusal:
+        refusal.hint = f"write an id such as 14; this droplet's own is {me!r}"
+        raise

@@ -46,6 +46,13 @@ def _from_text(text: str, field: str) -> DropletId:
     return number
 
 
+def numbered(text: object) -> int | None:
+    """The number in a spelling such as `droplet-14` or `drop14.example.org`, else `None`. Never raises."""
+    match = _NUMBERED.match(text) if isinstance(text, str) and len(text) <= MAX_NAME else None
+    number = int(match[1]) if match else 0
+    return number if 0 < number <= MAX_NUMBER else None
+
+
 def same_droplet(a: object, b: object) -> bool:
     """Whether both name the same droplet, after normalisation; what is no id is never the same as anything."""
     try:

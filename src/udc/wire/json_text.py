@@ -65,15 +65,16 @@ _INFINITE = (float("inf"), float("-inf"))
 
 def _overflows(value: Any) -> bool:  # Any: a JSON value
     """Whether a number such as 1e999 became infinite: the parser lets that pass, and no JSON can hold it again."""
-    if type(value) is dict:
-        for item in value.values():
-            kind = type(item)
-            if kind is not str and kind is not int and _overflows(item):
-                return True
-        return False
-    if type(value) is list:
-        return any(_overflows(item) for item in value)
-    return type(value) is float and value in _INFINITE
+    kind = type(value)
+    if kind is dict:
+        value = value.values()
+    elif kind is not list:
+        return kind is float and value in _INFINITE
+    for item in value:
+        kind = type(item)
+        if kind is not str and kind is not int and _overflows(item):
+            return True
+    return False
 
 
 def as_mapping(value: Any) -> Mapping[str, Any]:  # Any: a JSON value

@@ -110,8 +110,10 @@ def decode_reply(
     wrapped: Mapping[str, Any] = receipt  # Any: JSON values
     if _is_wrapped(receipt):
         wrapped = json_text.as_mapping(receipt["payload"])
-    if _failed(receipt) or _failed(wrapped):
+    if _failed(receipt) or (wrapped is not receipt and _refused(wrapped)):
         raise decode_error(body, status=status, headers=headers, peer=_name(peer), now=now)
+    if peer.ours and RECEIPT_KEYS.isdisjoint(receipt):
+        raise InvalidReply(f"{peer.label} answered with an object that is no receipt", peer=_name(peer))
     return _reply(receipt, wrapped, peer, message, status)
 
 
@@ -124,8 +126,6 @@ def _object(body: bytes, peer: Peer) -> dict[str, Any]:  # Any: JSON values
         receipt = json_text.parse_object(body)
     except InvalidRequest as error:
         raise InvalidReply(f"{peer.label} answered with no receipt: {error.message}", peer=_name(peer)) from error
-    if peer.ours and RECEIPT_KEYS.isdisjoint(receipt):
-        raise InvalidReply(f"{peer.label} answered with an object that is no receipt", peer=_name(peer))
     return receipt
 
 
@@ -139,7 +139,14 @@ def _failed(receipt: Mapping[str, Any]) -> bool:  # Any: JSON values
         or any(receipt.get(key) is False for key in ("sent", "success", "received", "ok"))
         or receipt.get("result") == "error"
         or receipt.get("status") in ("error", "failed")
-        or receipt.get("error") not in (None, False, "", {}, [])
+        or bool(receipt.get("error"))
+    )
+
+
+def _refused(payload: Mapping[str, Any]) -> bool:  # Any: JSON values
+    # Inside an envelope that says "response", a status or an error alone may be data: a task's record has both.
+    return any(payload.get(key) is False for key in ("sent", "success", "received")) or (
+        payload.get("status") == "error" and bool(payload.get("error"))
     )
 
 
@@ -174,7 +181,7 @@ def _data(receipt: Mapping[str, Any], wrapped: Mapping[str, Any]) -> Any:  # Any
     result = wrapped.get("result")
     if result is not None and not (isinstance(result, str) and result in STATUS_BY_RESULT):
         return json_text.unfold(result)
-    if wrapped is not receipt:
+    if wrapped is not receipt and "received" not in wrapped:
         return wrapped or json_text.unfold(receipt["payload"])
     return receipt if RECEIPT_KEYS.isdisjoint(receipt) else None
 

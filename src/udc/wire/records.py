@@ -1,4 +1,4 @@
-"""Registry records in every shape, and the registration that every Registry understands (dialects page)."""
+"""Registry records in every shape, and the registration that every Registry understands."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from udc._types import DropletId, JsonObject
 from udc.errors import InvalidRequest
 from udc.messages import Peer
 from udc.wire import json_text
-from udc.wire.ids import canonical_id
+from udc.wire.ids import canonical_id, numbered
 
 MARK = "udc_mesh"
 """The key in a record's metadata that says: this droplet runs our library."""
@@ -89,7 +89,7 @@ def _ip_url(ip: object, port: object) -> str | None:
 
 def _usable(url: object) -> str | None:
     """The URL if it is plain http(s) to a host, with nothing in it that a request should not carry."""
-    if not isinstance(url, str) or not url.isprintable() or " " in url.strip():
+    if not isinstance(url, str) or not url.isprintable() or " " in url.strip() or "\\" in url:
         return None
     try:
         parts = urlsplit(url.strip())
@@ -129,7 +129,7 @@ def record_id(record: JsonObject) -> DropletId | None:
     keys = ("droplet_id", "id", "service_id")
     found = [canonical_id(record[key], field=key) for key in keys if record.get(key) is not None]
     # A host such as drop14.example.org tells the number that a name in `id` does not.
-    hosts = [canonical_id(record[key], field=key) for key in ("fqdn", "host") if isinstance(record.get(key), str)]
+    hosts = (numbered(record.get("fqdn")), numbered(record.get("host")))
     number = next((each for each in (*found, *hosts) if isinstance(each, int)), None)
     return number if number is not None else next(iter(found), None)
 

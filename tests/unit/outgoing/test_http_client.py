@@ -22,8 +22,8 @@ async def client() -> AsyncIterator[HttpClient]:
         yield opened
 
 
-async def get(client: HttpClient, origin: str, **more: int) -> HttpAnswer:
-    return await client.request("GET", f"{origin}/x", peer="billing", **more)
+async def get(client: HttpClient, origin: str, max_bytes: int = 1000) -> HttpAnswer:
+    return await client.request("GET", f"{origin}/x", peer="billing", max_bytes=max_bytes)
 
 
 async def test_an_answer_comes_back_whole(client: HttpClient) -> None:
@@ -112,6 +112,13 @@ async def test_an_endless_answer_is_cut_off(client: HttpClient, chunked: bool) -
     async with listening(talk) as origin:
         with pytest.raises(InvalidReply, match="billing answered with more than 50000 bytes"):
             await get(client, origin, max_bytes=50_000)
+
+
+async def test_a_short_answer_that_is_too_long_is_refused_too() -> None:
+    transport = httpx2.MockTransport(lambda _: httpx2.Response(200, content=b"a" * 1001))
+    async with HttpClient(transport_factory=lambda: transport) as client:
+        with pytest.raises(InvalidReply, match="more than 1000 bytes"):
+            await get(client, "http://p")
 
 
 async def test_a_compressed_answer_is_refused(client: HttpClient) -> None:
@@ -223,12 +230,12 @@ async def test_cancelled_requests_leave_the_pool_usable(client: HttpClient) -> N
     async with listening(talk) as origin:
         with anyio.move_on_after(0.05):
             async with anyio.create_task_group() as tasks:
-                for _ in range(100):
+                for _ in range(150):
                     tasks.start_soon(get, client, origin)
         quick = True
         with anyio.fail_after(5):
             async with anyio.create_task_group() as tasks:
-                for _ in range(100):
+                for _ in range(150):
                     tasks.start_soon(get, client, origin)
 
 
@@ -283,8 +290,8 @@ async def test_the_certificates_are_loaded_once_and_only_for_https(monkeypatch: 
     made: list[ssl.SSLContext] = []
     real = httpx2.create_ssl_context
 
-    def counting(**options: bool) -> ssl.SSLContext:
-        made.append(real(**options))
+    def counting(*, trust_env: bool) -> ssl.SSLContext:
+        made.append(real(trust_env=trust_env))
         return made[-1]
 
     monkeypatch.setattr(httpx2, "create_ssl_context", counting)
@@ -304,3 +311,15 @@ async def test_a_client_that_is_not_open_says_so() -> None:
     async with client:
         with pytest.raises(LifecycleError, match="already open"):
             await client.__aenter__()
+
+
+async def test_connecting_has_a_limit_of_its_own_and_the_rest_the_callers() -> None:
+    limits: list[object] = []
+
+    def note(request: httpx2.Request) -> httpx2.Response:
+        limits.append(request.extensions["timeout"])
+        return httpx2.Response(200)
+
+    async with HttpClient(transport_factory=lambda: httpx2.MockTransport(note)) as client:
+        await get(client, "http://p")
+    assert limits == [{"connect": 5.0, "read": None, "write": None, "pool": None}]

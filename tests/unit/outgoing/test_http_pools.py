@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import anyio
+import anyio.lowlevel
 import httpx2
 import looptime
 import pytest
@@ -37,7 +38,7 @@ class Line(httpx2.AsyncBaseTransport):
         return httpx2.Response(200)
 
     async def aclose(self) -> None:
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
         self.closed = True
 
 

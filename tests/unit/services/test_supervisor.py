@@ -71,7 +71,6 @@ async def test_a_service_that_crashes_before_it_works_does_not_hold_up_the_start
         await tasks.start(watch.supervisor.run, flaky)
         assert watch.supervisor.down == ("flaky",)
         await anyio.sleep(60)
-        assert watch.supervisor.down == ()
         assert watch.downs == [("flaky",), ("flaky",), ("flaky",), ()]
         tasks.cancel_scope.cancel()
 
