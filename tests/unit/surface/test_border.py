@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import json
 import logging
 from typing import Any
 
@@ -61,23 +63,26 @@ def raising(error: BaseException) -> Any:
 
 
 def body(response: HttpResponse) -> Any:
-    import json
-
     assert isinstance(response.body, bytes)
     return json.loads(response.body)
 
 
+FACTS = {"peer": "B", "status": 500, "code": "INTERNAL_ERROR"}
+"""What errors need beside their text."""
+
+
 def made(kind: type[UdcError]) -> UdcError:
-    special: dict[type[UdcError], UdcError] = {
-        errors.BusinessError: errors.BusinessError("QUOTA_SPENT", "none left", status=402),
-        errors.PeerError: errors.PeerError(SECRET, peer="B", status=500, code="INTERNAL_ERROR"),
-        errors.ConfigError: errors.ConfigError([SECRET]),
+    if kind is errors.BusinessError:
+        return errors.BusinessError("QUOTA_SPENT", "none left", status=402)
+    if kind is errors.ConfigError:
+        return errors.ConfigError([SECRET])
+    parameters = inspect.signature(kind).parameters.values()
+    needed = {
+        each.name: FACTS[each.name]
+        for each in parameters
+        if each.kind is each.KEYWORD_ONLY and each.default is each.empty
     }
-    if kind in special:
-        return special[kind]
-    if issubclass(kind, errors.DeliveryError):
-        return kind(SECRET, peer="B")
-    return kind("what happened" if issubclass(kind, ContractError) else SECRET)
+    return kind("what happened" if issubclass(kind, ContractError) else SECRET, **needed)
 
 
 def all_kinds(kind: type[UdcError]) -> list[type[UdcError]]:
