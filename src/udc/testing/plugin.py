@@ -44,6 +44,7 @@ async def udc_mesh(anyio_backend: object, udc_seed: int) -> AsyncIterator[MeshFa
     async with AsyncExitStack() as stack:
 
         async def start(*droplets: Droplet | Callable[[], Droplet], **options: Any) -> testing.World:  # Any: as mesh
-            return await stack.enter_async_context(testing.mesh(*droplets, **{"seed": udc_seed, **options}))
+            seed: int = options.pop("seed", udc_seed)
+            return await stack.enter_async_context(testing.mesh(*droplets, seed=seed, **options))
 
         yield start

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 
@@ -81,6 +82,7 @@ async def test_nothing_is_left_behind() -> None:
         world.faults.crash("Echo15")
         await world.faults.restart("Echo")
         await world.faults.restart("Registry")
+        world.faults.crash("Registry")
 
     assert {task.id for task in anyio.get_running_tasks()} == before
     assert root.handlers == handlers
@@ -201,6 +203,16 @@ async def test_sync_handlers_run_in_line_in_virtual_time() -> None:
 async def test_sync_handlers_run_in_threads_in_real_time() -> None:
     async with mesh(Echo()) as world:
         assert await world.client.query("Echo", "thread") is False
+
+
+def test_it_needs_no_plugin() -> None:
+    """As under pytest-asyncio: a task of asyncio's own, and nothing of anyio's around it."""
+
+    async def body() -> object:
+        async with mesh(Echo()) as world:
+            return await world.client.query("Echo", "echo", {"text": "a"})
+
+    assert asyncio.run(body()) == "a"
 
 
 async def test_a_mesh_is_used_once() -> None:
