@@ -213,7 +213,9 @@ class TestLogs:
 
     def test_the_trace_is_that_of_the_running_handler(self, ring: LogRing) -> None:
         class Nobody:
-            async def send(self, _: object) -> Any: ...
+            async def send(self, order: object) -> Any: ...
+
+            def spread(self, *_: object, **__: object) -> Any: ...
 
         for lineage, expected in ((Lineage(trace_id="t-9"), "t-9"), (None, None)):
             context = Context(Nobody(), ambient=AMBIENT, metrics=NoMetrics(), lineage=lineage)
