@@ -1,39 +1,104 @@
-"""What the façade refuses, and with what words."""
+"""The façade: names that would hide the framework are refused, and nothing is read before it is served."""
 
 from __future__ import annotations
 
+from typing import Any
+
+import anyio
 import pytest
 
-import udc.asgi
-from udc import Droplet
-from udc.errors import ConfigError, DefinitionError
+from tests.contract.served import Life, Placed, Sample, settings
+from udc import Droplet, query
+from udc._wiring.surroundings import Surroundings
+from udc.asgi import App
+from udc.errors import ConfigError, DefinitionError, LifecycleError
 
 
-class Forgetful(Droplet):
-    id, name, steward = 21, "Forgetful", "tests"
-
-    def __init__(self) -> None:
-        self.seen = 0
-
-
-def test_a_forgotten_super_init_is_told() -> None:
-    with pytest.raises(DefinitionError, match=r"Forgetful\.__init__ does not call super\(\)\.__init__\(\)"):
-        Forgetful()._host()
-    with pytest.raises(DefinitionError, match="add that line"):
-        _ = Forgetful().on
+@pytest.mark.parametrize("name", ["on", "mesh"])
+def test_what_is_ours_cannot_be_hidden(name: str) -> None:
+    with pytest.raises(DefinitionError, match=rf"Hiding\.{name} hides Droplet\.{name}"):
+        type("Hiding", (Droplet,), {name: 5})
 
 
-def test_a_class_cannot_be_served() -> None:
-    class Lazy(Droplet):
-        id, name, steward = 21, "Lazy", "tests"
+@pytest.mark.parametrize("name", ["id", "name", "steward", "version", "capabilities", "needs", "wants", "endpoints"])
+def test_an_attribute_cannot_be_a_method(name: str) -> None:
+    def method(self: object) -> None: ...
 
-    with pytest.raises(TypeError, match=r"give an instance: udc\.asgi\.app\(Lazy\(\)\)"):
-        udc.asgi.app(Lazy)  # type: ignore[arg-type]  # the mistake
+    with pytest.raises(DefinitionError, match=rf"Odd\.{name} is a method"):
+        type("Odd", (Droplet,), {name: method})
 
 
-async def test_an_id_of_zero_is_not_called_missing() -> None:
-    class Zero(Droplet):
-        id, name, steward = 0, "Zero", "tests"
+def test_an_attribute_may_be_a_property() -> None:
+    class Named(Droplet):
+        @property
+        def name(self) -> str:  # type: ignore[override]  # computed
+            return "computed"
 
-    with pytest.raises(ConfigError, match=r"droplet\.id: 0 from class attribute; wanted a whole number from 1 up"):
-        Zero()._host()
+    assert Named().name == "computed"
+
+
+def test_making_one_reads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the environment nor a file: both would be of the wrong time and place."""
+    monkeypatch.setenv("UDC_DROPLET__ID", "nonsense")
+    Sample()
+
+
+async def test_serving_reads_the_process_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("UDC_DROPLET__STEWARD", "from-environment")
+    hosted = Sample()._host()
+    assert hosted.parts.facts.steward == "from-environment"
+    monkeypatch.setenv("UDC_DROPLET__ID", "nonsense")
+    with pytest.raises(ConfigError, match="UDC_DROPLET__ID"):
+        Sample()._host()
+
+
+async def test_the_mesh_is_there_while_it_runs() -> None:
+    droplet = Sample()
+    with pytest.raises(LifecycleError, match="Sample is not running"):
+        _ = droplet.mesh
+    life = Life(App(Placed(droplet, Surroundings(sample_process=False))))
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(life.run)
+        mesh = droplet.mesh
+        assert mesh is droplet.mesh
+        life.stop.set()
+    with pytest.raises(LifecycleError):
+        _ = droplet.mesh
+
+
+async def test_handlers_come_too_late_after_the_start() -> None:
+    droplet = Sample()
+
+    @droplet.on.query("early")
+    async def early() -> int:
+        return 1
+
+    droplet._host(Surroundings(sample_process=False))
+    with pytest.raises(LifecycleError, match="too late"):
+
+        @droplet.on.query("late")
+        async def late() -> int:
+            return 1
+
+
+async def test_the_default_lifespan_opens_nothing() -> None:
+    async with Droplet().lifespan():
+        pass
+
+
+def test_settings_given_to_one_droplet_are_its_own() -> None:
+    config = settings()
+    droplet = Droplet(config=config)
+    config["droplet.id"] = 99
+    assert "droplet.id" not in droplet._explicit
+
+
+def test_a_subclass_of_a_subclass_is_checked_too() -> None:
+    class Base(Droplet):
+        @query("a")
+        async def a(self) -> int:
+            return 1
+
+    with pytest.raises(DefinitionError):
+        type("Sub", (Base,), {"mesh": None})

@@ -10,13 +10,14 @@ import anyio
 from anyio.abc import TaskStatus
 
 from udc._clock import loop_clock
-from udc._runtime import Plan, Runtime
+from udc._runtime import Hook, Plan, Runtime
 from udc._types import DropletId
 from udc._wiring import outgoing, trust, work
-from udc._wiring.definition import Definition
+from udc._wiring.definition import Definition, Premises
 from udc._wiring.facts import capture, make_facts, secrets_of
 from udc._wiring.settings import Settings
 from udc._wiring.surroundings import Surroundings
+from udc.config import DropletConfig
 from udc.dispatch.contexts import Contexts
 from udc.dispatch.dedup import Ledger
 from udc.dispatch.run import Dispatcher, DispatchLimits
@@ -51,13 +52,19 @@ class Composition:
         self.clock = loop_clock()
         self.definition = definition
         self.table = definition.table
-        self.settings = Settings(surroundings, explicit=definition.explicit, attributes=definition.attributes)
+        self.settings = Settings(
+            surroundings,
+            explicit=definition.explicit,
+            attributes=definition.attributes,
+            own_verifier=definition.verifier is not None,
+        )
         self.facts = make_facts(
             definition, self.settings, instance_id=self.ambient.new_id(), started_at=self.ambient.wall()
         )
         self.lifecycle = Lifecycle()
         self._observers(definition)
         self._identity(definition)
+        definition.settle(self._premises())
         self._messaging(definition)
         self._work()
         self.runtime = Runtime(
@@ -75,7 +82,8 @@ class Composition:
         self.stats = Stats(clock=self.clock)
         self.events = EventRing(ambient=self.ambient, secrets=secrets)
         self.logs = LogRing(instance_id=self.facts.instance_id, secrets=secrets)
-        self.proofs = ProofBook(facts=self.facts, key=InstanceKey.generate(), ambient=self.ambient)
+        self.instance_key = InstanceKey.generate()
+        self.proofs = ProofBook(facts=self.facts, key=self.instance_key, ambient=self.ambient)
         hooks = (*definition.hooks, *self.surroundings.hooks)
         self.instrument = Instrument([self.stats, self.events, self._note_commands, *hooks])
 
@@ -94,6 +102,17 @@ class Composition:
             me=self.facts.id,
             source=definition.token_source,
             **made,
+        )
+
+    def _premises(self) -> Premises:
+        return Premises(
+            config=self.settings.config,
+            facts=self.facts,
+            loopback=self.settings.loopback,
+            public_key=self.instance_key.public_key,
+            client=self.client,
+            ambient=self.ambient,
+            threads=self.surroundings.threads,
         )
 
     def _messaging(self, definition: Definition) -> None:
@@ -245,13 +264,17 @@ class Composition:
         return Plan(
             resources=(lambda: capture(self.logs, self.settings), lambda: self.client),
             lifespan=self.definition.lifespan,
-            on_start=[partial(hook, each) for each in self.table.hooks("start")],
+            on_start=[*(partial(hook, each) for each in self.table.hooks("start")), *self._listening()],
             on_stop=[partial(hook, each) for each in self.table.hooks("stop")],
             services=self._services(),
             drain=self._drain,
             cut=self._cut,
             grace_seconds=lambda: self.settings.config.limits.grace_seconds,
         )
+
+    def _listening(self) -> list[Hook]:
+        listen = self.surroundings.listen
+        return [] if listen is None else [listen]
 
     def _services(self) -> list[Service]:
         services: list[Service] = [*self.key_services, self.token_service, self.dependencies]
@@ -312,6 +335,20 @@ class Hosted:
     def droplet_id(self) -> DropletId:
         """The id it goes by."""
         return self.parts.facts.id
+
+    @property
+    def config(self) -> DropletConfig:
+        """Its configuration."""
+        return self.parts.settings.config
+
+    @property
+    def grace_seconds(self) -> float:
+        """How long work in flight may go on when it stops."""
+        return self.config.limits.grace_seconds
+
+    async def until_stopping(self) -> None:
+        """Return when it has been asked to stop, by whomever."""
+        await self.parts.runtime.until_stopping()
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Live once; see `Runtime.serve`."""

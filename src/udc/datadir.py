@@ -1,0 +1,220 @@
+"""The data directory (contract section 6): where a mesh on this machine is, its secret, and droplets' own state."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import secrets
+import stat
+import tempfile
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
+from urllib.parse import quote
+
+from udc._types import DropletId
+from udc.errors import ConfigError
+
+_log = logging.getLogger("udc.datadir")
+
+_SECRET_BYTES: Final = 32
+_MAX_NAME: Final = 100
+_MAX_SLOTS: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeshFile:
+    """What `mesh.json` tells: where the core droplets of the running mesh are.
+
+    Attributes:
+        registry, orchestrator, dashboard: base URLs; `None` = that one does not run.
+        pid: of the process that runs the mesh; when it is dead there is no mesh.
+    """
+
+    registry: str | None = None
+    orchestrator: str | None = None
+    dashboard: str | None = None
+    pid: int
+
+
+class Slot:
+    """One instance's own directory, held under an OS lock until it is closed or the process dies.
+
+    Attributes:
+        number: from 0.
+        path: the directory.
+    """
+
+    def __init__(self, *, number: int, path: Path, lock: int) -> None:
+        self.number = number
+        self.path = path
+        self._lock: int | None = lock
+
+    def close(self) -> None:
+        """Let go of it; the next instance may take it. May be called twice."""
+        if self._lock is not None:
+            # The lock file stays: were it removed, two processes could hold two files of the same name.
+            os.close(self._lock)
+            self._lock = None
+
+    def __enter__(self) -> Slot:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class DataDirectory:
+    """The files of one data directory. It is made, with mode 0700, by whatever first writes into it.
+
+    All calls block for a file operation or two. POSIX only: the locks are `flock`s, which end with the process.
+
+    Args:
+        root: the directory (`UDC_DATA`, `--data`).
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def read_mesh(self) -> MeshFile | None:
+        """Where the running mesh is; `None` when there is none: no file, an unreadable one, or a dead process."""
+        try:
+            found = json.loads((self.root / "mesh.json").read_bytes())
+        except (OSError, ValueError):
+            return None
+        if not isinstance(found, dict) or not _alive(found.get("pid")):
+            return None
+        urls = {name: found.get(name) for name in ("registry", "orchestrator", "dashboard")}
+        return MeshFile(pid=found["pid"], **{name: url for name, url in urls.items() if isinstance(url, str)})
+
+    def write_mesh(self, mesh: MeshFile) -> None:
+        """Tell where the mesh is, atomically: a reader sees the old file or the new one."""
+        self.write_private(self.root / "mesh.json", json.dumps(asdict(mesh)))
+
+    def remove_mesh(self) -> None:
+        """Tell that there is no mesh any more. Harmless when there is none."""
+        (self.root / "mesh.json").unlink(missing_ok=True)
+
+    def secret(self) -> str:
+        """The development secret. A file that others may read is closed to them, with a warning.
+
+        Raises:
+            ConfigError: there is none here; says what to do.
+        """
+        path = self.root / "secret"
+        try:
+            text = path.read_text(encoding="utf-8").strip()
+        except FileNotFoundError:
+            raise ConfigError([f"{path}: missing; start the mesh first, or name its data directory"]) from None
+        if not text:
+            raise ConfigError([f"{path}: empty; remove it and start the mesh anew"])
+        _close_to_others(path)
+        return text
+
+    def make_secret(self) -> str:
+        """The development secret, made now if there is none; of several makers at once all get the same."""
+        path = self.root / "secret"
+        with suppress(ConfigError):
+            if path.exists():
+                return self.secret()
+        path.unlink(missing_ok=True)  # an empty one
+        scratch = self._scratch(path, secrets.token_urlsafe(_SECRET_BYTES) + "\n")
+        try:
+            # A link, unlike a rename, never replaces what another maker has already handed out.
+            with suppress(FileExistsError):
+                os.link(scratch, path)
+        finally:
+            scratch.unlink()
+        return self.secret()
+
+    def key(self, name: str) -> Path:
+        """Where a signing key of that name lies; written with `write_private`."""
+        return self.root / "keys" / f"{_file_name(name)}.pem"
+
+    def write_private(self, path: Path, text: str) -> None:
+        """Write a file of mode 0600 atomically, in a directory of mode 0700; on the disk when it returns."""
+        self._scratch(path, text).replace(path)
+        _sync_directory(path.parent)
+
+    def directory(self, *parts: str) -> Path:
+        """A directory inside, made with mode 0700 where it is missing."""
+        path = self.root
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for part in parts:
+            path /= part
+            path.mkdir(mode=0o700, exist_ok=True)
+        return path
+
+    def claim_slot(self, droplet_id: DropletId) -> Slot:
+        """The lowest slot of the droplet that no living instance holds; what was in it is still there.
+
+        Raises:
+            ConfigError: no slot is free.
+        """
+        name = _file_name(str(droplet_id))
+        for number in range(_MAX_SLOTS):
+            path = self.directory("droplets", name, str(number))
+            lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(lock)
+                continue
+            except BaseException:
+                os.close(lock)
+                raise
+            return Slot(number=number, path=path, lock=lock)
+        raise ConfigError([f"{self.root}: all {_MAX_SLOTS} slots of droplet {droplet_id} are taken"])
+
+    def _scratch(self, path: Path, text: str) -> Path:
+        """A new file of mode 0600 beside `path`, with the text on the disk."""
+        self.directory(*path.parent.relative_to(self.root).parts)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        return Path(name)
+
+
+def _alive(pid: Any) -> bool:  # Any: a JSON value
+    if not isinstance(pid, int) or isinstance(pid, bool) or pid <= 0:
+        return False
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # somebody else's, but alive
+        return True
+    return True
+
+
+def _file_name(name: str) -> str:
+    """One path segment for any name: a droplet may be called `../..`."""
+    safe = quote(name, safe="")
+    if len(safe) > _MAX_NAME:
+        safe = f"{safe[:_MAX_NAME]}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+    return f"%2E{safe[1:]}" if safe.startswith(".") else safe
+
+
+def _close_to_others(path: Path) -> None:
+    """Take the rights of group and others away: refusing to start would help nobody, staying silent neither."""
+    if stat.S_IMODE(path.stat().st_mode) & 0o077:
+        with suppress(PermissionError):
+            path.chmod(0o600)
+        _log.warning("secret file was readable by others; if they are strangers, make a new one", extra={"path": path})
+
+
+def _sync_directory(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
