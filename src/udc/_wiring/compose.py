@@ -94,7 +94,7 @@ class Composition:
         self.client = self.surroundings.make_client()
         made: dict[str, Any] = {
             "client": self.client,
-            "ambient": self.ambient,
+            "ambient": self.ambient.branch(),
             "instrument": self.instrument,
         }  # Any: shared arguments
         self.nearby = nearby.look_out(self.settings)
@@ -250,7 +250,7 @@ class Composition:
             tokens=self.tokens,
             keys=self.keys,
             proofs=self.proofs,
-            ambient=self.ambient,
+            ambient=self.ambient.branch(),
             instrument=self.instrument,
         )
 
