@@ -16,9 +16,9 @@ from udc._wiring import outgoing, trust, work
 from udc._wiring.definition import Definition
 from udc._wiring.facts import capture, make_facts, secrets_of
 from udc._wiring.settings import Settings
+from udc._wiring.storage import Storage
 from udc._wiring.surroundings import Surroundings
 from udc.dispatch.contexts import Contexts
-from udc.dispatch.dedup import Ledger
 from udc.dispatch.run import Dispatcher, DispatchLimits
 from udc.identity.instance_key import InstanceKey
 from udc.instrument import Event, Instrument, MessageHandled
@@ -98,7 +98,17 @@ class Composition:
 
     def _messaging(self, definition: Definition) -> None:
         config = self.settings.config
-        self.directory = outgoing.make_directory(self.settings)
+        self.directory = outgoing.make_discovery(
+            self.settings, ambient=self.ambient, instrument=self.instrument, threads=self.surroundings.threads
+        )
+        self.storage = Storage(
+            self.settings,
+            self.surroundings,
+            droplet_id=self.facts.id,
+            discovery=self.directory,
+            clock=self.clock,
+            instrument=self.instrument,
+        )
         transports = outgoing.make_transports(self.surroundings, self.client, self.tokens, config)
         self.messenger = outgoing.make_messenger(
             self.directory,
@@ -156,7 +166,6 @@ class Composition:
         )
 
     def _surface(self) -> HttpSurface:
-        limits = self.settings.config.limits
         security = self.settings.config.security
         failures = FailureLimit(
             limit=security.failed_auth_limit, window_seconds=security.failed_auth_window_seconds, clock=self.clock
@@ -166,13 +175,7 @@ class Composition:
             type_for_action=lambda action: None if action is None else self.table.type_for_action(action),
             me=self.facts.id,
             name=self.facts.name,
-            ledger=Ledger(
-                limits.dedup_window_seconds,
-                limits.dedup_entries,
-                limits.dedup_bytes,
-                clock=self.clock,
-                instrument=self.instrument,
-            ),
+            ledger=self.storage.ledger,
             check_accepts=lambda: check_accepts(self.lifecycle),
             reserved=reserved(self.working, self.traces),
             instrument=self.instrument,
@@ -243,7 +246,7 @@ class Composition:
     def _plan(self) -> Plan:
         hook = self.dispatcher.run_hook
         return Plan(
-            resources=(lambda: capture(self.logs, self.settings), lambda: self.client),
+            resources=(lambda: capture(self.logs, self.settings), lambda: self.client, self.storage.open),
             lifespan=self.definition.lifespan,
             on_start=[partial(hook, each) for each in self.table.hooks("start")],
             on_stop=[partial(hook, each) for each in self.table.hooks("stop")],
@@ -254,7 +257,13 @@ class Composition:
         )
 
     def _services(self) -> list[Service]:
-        services: list[Service] = [*self.key_services, self.token_service, self.dependencies]
+        services: list[Service] = [
+            self.receipts,
+            *self.key_services,
+            self.token_service,
+            self.directory,
+            self.dependencies,
+        ]
         if self.surroundings.sample_process:
             services.append(ProcessSampler(self.stats))
         services += [

@@ -38,6 +38,10 @@ class Settings:
         """The configuration in use."""
         return self._loaded.config
 
+    def origin(self, name: str) -> str:
+        """Where the value of a setting comes from; "default" when nobody gave one."""
+        return self._loaded.origins[name]
+
     def subscribe(self, follower: Callable[[configuration.DropletConfig], None]) -> None:
         """Call `follower` with every new configuration."""
         self._followers.append(follower)
