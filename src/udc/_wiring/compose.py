@@ -16,11 +16,11 @@ from udc._wiring import membership, nearby, outgoing, trust, work
 from udc._wiring.definition import Definition, Premises
 from udc._wiring.facts import capture, make_facts, secrets_of
 from udc._wiring.settings import Settings
+from udc._wiring.storage import Storage
 from udc._wiring.surroundings import Surroundings
 from udc.clients.choose import Caller
 from udc.config import DropletConfig
 from udc.dispatch.contexts import Contexts
-from udc.dispatch.dedup import Ledger
 from udc.dispatch.run import Dispatcher, DispatchLimits
 from udc.identity.instance_key import InstanceKey
 from udc.instrument import Event, Instrument, MessageHandled, PhaseChanged
@@ -122,7 +122,17 @@ class Composition:
 
     def _messaging(self, definition: Definition) -> None:
         config = self.settings.config
-        self.directory = outgoing.make_directory(self.settings)
+        self.directory = outgoing.make_discovery(
+            self.settings, ambient=self.ambient, instrument=self.instrument, threads=self.surroundings.threads
+        )
+        self.storage = Storage(
+            self.settings,
+            self.surroundings,
+            droplet_id=self.facts.id,
+            discovery=self.directory,
+            clock=self.clock,
+            instrument=self.instrument,
+        )
         transports = outgoing.make_transports(self.surroundings, self.client, self.tokens, config)
         self.messenger = outgoing.make_messenger(
             self.directory,
@@ -180,7 +190,6 @@ class Composition:
         )
 
     def _surface(self) -> HttpSurface:
-        limits = self.settings.config.limits
         security = self.settings.config.security
         failures = FailureLimit(
             limit=security.failed_auth_limit, window_seconds=security.failed_auth_window_seconds, clock=self.clock
@@ -190,13 +199,7 @@ class Composition:
             type_for_action=lambda action: None if action is None else self.table.type_for_action(action),
             me=self.facts.id,
             name=self.facts.name,
-            ledger=Ledger(
-                limits.dedup_window_seconds,
-                limits.dedup_entries,
-                limits.dedup_bytes,
-                clock=self.clock,
-                instrument=self.instrument,
-            ),
+            ledger=self.storage.ledger,
             check_accepts=lambda: check_accepts(self.lifecycle),
             reserved=reserved(self.working, self.traces),
             instrument=self.instrument,
@@ -296,7 +299,7 @@ class Composition:
     def _plan(self) -> Plan:
         hook = self.dispatcher.run_hook
         return Plan(
-            resources=(lambda: capture(self.logs, self.settings), lambda: self.client),
+            resources=(lambda: capture(self.logs, self.settings), lambda: self.client, self.storage.open),
             lifespan=self.definition.lifespan,
             on_start=[*(partial(hook, each) for each in self.table.hooks("start")), *self._listening()],
             on_stop=[partial(hook, each) for each in self.table.hooks("stop")],
@@ -313,7 +316,14 @@ class Composition:
 
     def _services(self) -> list[Service]:
         keys = [] if self.keys is None else [self.keys]
-        services: list[Service] = [*keys, self.token_service, self.dependencies, *self.membership.services]
+        services: list[Service] = [
+            self.receipts,
+            *keys,
+            self.token_service,
+            self.directory,
+            self.dependencies,
+            *self.membership.services,
+        ]
         if self.surroundings.sample_process:
             services.append(ProcessSampler(self.stats))
         services += [

@@ -59,6 +59,10 @@ class Settings:
         host = f"[{server.host}]" if ":" in server.host else server.host
         return f"http://{host}:{server.port}" if known else ""
 
+    def origin(self, name: str) -> str:
+        """Where the value of a setting comes from; "default" when nobody gave one."""
+        return self._loaded.origins[name]
+
     def subscribe(self, follower: Callable[[configuration.DropletConfig], None]) -> None:
         """Call `follower` with every new configuration."""
         self._followers.append(follower)
