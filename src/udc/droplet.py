@@ -20,7 +20,7 @@ from udc.surface._base import Endpoint
 
 if TYPE_CHECKING:
     from udc._wiring.compose import Hosted
-    from udc._wiring.definition import Definition
+    from udc._wiring.definition import Definition, Premises
     from udc._wiring.surroundings import Surroundings
 
 _ATTRIBUTES: Final = ("id", "name", "steward", "version", "capabilities", "needs", "wants", "endpoints")
@@ -163,8 +163,12 @@ class Droplet:
             middleware=self._middleware,
             verifier=self._verifier,
             token_source=self._token_source,
+            settle=self._settle,
             attach=self._attach,
         )
+
+    def _settle(self, premises: Premises) -> None:
+        """Told where it is about to run; for droplets that need more than their `lifespan` knows."""
 
     def _attach(self, context: Context | None) -> None:
         self._context = context

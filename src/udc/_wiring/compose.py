@@ -13,7 +13,7 @@ from udc._clock import loop_clock
 from udc._runtime import Hook, Plan, Runtime
 from udc._types import DropletId
 from udc._wiring import outgoing, trust, work
-from udc._wiring.definition import Definition
+from udc._wiring.definition import Definition, Premises
 from udc._wiring.facts import capture, make_facts, secrets_of
 from udc._wiring.settings import Settings
 from udc._wiring.surroundings import Surroundings
@@ -52,13 +52,19 @@ class Composition:
         self.clock = loop_clock()
         self.definition = definition
         self.table = definition.table
-        self.settings = Settings(surroundings, explicit=definition.explicit, attributes=definition.attributes)
+        self.settings = Settings(
+            surroundings,
+            explicit=definition.explicit,
+            attributes=definition.attributes,
+            own_verifier=definition.verifier is not None,
+        )
         self.facts = make_facts(
             definition, self.settings, instance_id=self.ambient.new_id(), started_at=self.ambient.wall()
         )
         self.lifecycle = Lifecycle()
         self._observers(definition)
         self._identity(definition)
+        definition.settle(self._premises())
         self._messaging(definition)
         self._work()
         self.runtime = Runtime(
@@ -76,7 +82,8 @@ class Composition:
         self.stats = Stats(clock=self.clock)
         self.events = EventRing(ambient=self.ambient, secrets=secrets)
         self.logs = LogRing(instance_id=self.facts.instance_id, secrets=secrets)
-        self.proofs = ProofBook(facts=self.facts, key=InstanceKey.generate(), ambient=self.ambient)
+        self.instance_key = InstanceKey.generate()
+        self.proofs = ProofBook(facts=self.facts, key=self.instance_key, ambient=self.ambient)
         hooks = (*definition.hooks, *self.surroundings.hooks)
         self.instrument = Instrument([self.stats, self.events, self._note_commands, *hooks])
 
@@ -95,6 +102,17 @@ class Composition:
             me=self.facts.id,
             source=definition.token_source,
             **made,
+        )
+
+    def _premises(self) -> Premises:
+        return Premises(
+            config=self.settings.config,
+            facts=self.facts,
+            loopback=self.settings.loopback,
+            public_key=self.instance_key.public_key,
+            client=self.client,
+            ambient=self.ambient,
+            threads=self.surroundings.threads,
         )
 
     def _messaging(self, definition: Definition) -> None:

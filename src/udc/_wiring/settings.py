@@ -25,11 +25,17 @@ class Settings:
     """
 
     def __init__(
-        self, surroundings: Surroundings, *, explicit: Mapping[str, object], attributes: Mapping[str, object]
+        self,
+        surroundings: Surroundings,
+        *,
+        explicit: Mapping[str, object],
+        attributes: Mapping[str, object],
+        own_verifier: bool = False,
     ) -> None:
         self._surroundings = surroundings
         self._explicit = {**explicit, **surroundings.explicit}
         self._attributes = dict(attributes)
+        self._own_verifier = own_verifier
         self._loaded = self._load(surroundings.config_file)
         self._followers: list[Callable[[configuration.DropletConfig], None]] = []
 
@@ -37,6 +43,13 @@ class Settings:
     def config(self) -> configuration.DropletConfig:
         """The configuration in use."""
         return self._loaded.config
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can reach the droplet."""
+        around = self._surroundings
+        listen_host = self.config.server.host if around.listening else None
+        return not configuration.beyond_loopback(self.config, listen_host=listen_host, loopback=around.loopback)
 
     def subscribe(self, follower: Callable[[configuration.DropletConfig], None]) -> None:
         """Call `follower` with every new configuration."""
@@ -78,6 +91,7 @@ class Settings:
             identity_aliases=around.identity_aliases,
             listening=around.listening,
             loopback=around.loopback,
+            own_verifier=self._own_verifier,
         )
 
 
