@@ -12,17 +12,18 @@ from anyio.abc import TaskStatus
 from udc._clock import loop_clock
 from udc._runtime import Hook, Plan, Runtime
 from udc._types import DropletId
-from udc._wiring import outgoing, trust, work
+from udc._wiring import membership, nearby, outgoing, trust, work
 from udc._wiring.definition import Definition, Premises
 from udc._wiring.facts import capture, make_facts, secrets_of
 from udc._wiring.settings import Settings
 from udc._wiring.surroundings import Surroundings
+from udc.clients.choose import Caller
 from udc.config import DropletConfig
 from udc.dispatch.contexts import Contexts
 from udc.dispatch.dedup import Ledger
 from udc.dispatch.run import Dispatcher, DispatchLimits
 from udc.identity.instance_key import InstanceKey
-from udc.instrument import Event, Instrument, MessageHandled
+from udc.instrument import Event, Instrument, MessageHandled, PhaseChanged
 from udc.lifecycle import Lifecycle
 from udc.rings import EventRing, LogRing
 from udc.services import Service
@@ -67,6 +68,7 @@ class Composition:
         definition.settle(self._premises())
         self._messaging(definition)
         self._work()
+        self.membership = self._membership()
         self.runtime = Runtime(
             self._plan(),
             lifecycle=self.lifecycle,
@@ -85,7 +87,8 @@ class Composition:
         self.instance_key = InstanceKey.generate()
         self.proofs = ProofBook(facts=self.facts, key=self.instance_key, ambient=self.ambient)
         hooks = (*definition.hooks, *self.surroundings.hooks)
-        self.instrument = Instrument([self.stats, self.events, self._note_commands, *hooks])
+        own = (self.stats, self.events, self._note_commands, self._tell_phase)
+        self.instrument = Instrument([*own, *hooks])
 
     def _identity(self, definition: Definition) -> None:
         config = self.settings.config
@@ -95,12 +98,14 @@ class Composition:
             "ambient": self.ambient,
             "instrument": self.instrument,
         }  # Any: shared arguments
-        verifier, self.key_services = trust.make_verifier(config, me=self.facts.id, **made)
+        self.nearby = nearby.look_out(self.settings)
+        verifier, self.keys = trust.make_verifier(config, me=self.facts.id, nearby=self.nearby, **made)
         self.verifier = definition.verifier or verifier
         self.tokens, self.token_service = trust.make_tokens(
             config,
             me=self.facts.id,
             source=definition.token_source,
+            nearby=self.nearby,
             **made,
         )
 
@@ -197,9 +202,10 @@ class Composition:
             instrument=self.instrument,
             ambient=self.ambient,
         )
+        self.describe = self._describe(lambda: surface.routes.table)
         openapi = OpenApi(self.facts, rows=lambda: surface.routes.table, public=security.public_openapi)
         rows: list[Endpoint] = [
-            *self._describe(lambda: surface.routes.table).table(),
+            *self.describe.table(),
             *messages.table(),
             *Sending(self.messenger, ambient=self.ambient).table(),
             *self._observe().table(),
@@ -222,6 +228,33 @@ class Composition:
         )
         return surface
 
+    def _membership(self) -> membership.Membership:
+        return membership.make_membership(
+            self.settings.config,
+            membership.Self(
+                facts=self.facts,
+                public_key=self.instance_key.public_key,
+                lifecycle=self.lifecycle,
+                status=lambda: self.describe.status,
+                fingerprint=lambda: self.describe.fingerprint,
+                in_flight=lambda: self.dispatcher.in_flight.count,
+            ),
+            Caller(
+                droplet_id=self.facts.id,
+                instance_id=self.facts.instance_id,
+                name=self.facts.name,
+                client=self.client,
+                tokens=self.tokens,
+                usage=lambda: membership.usage(self.stats),
+            ),
+            nearby=self.nearby,
+            tokens=self.tokens,
+            keys=self.keys,
+            proofs=self.proofs,
+            ambient=self.ambient,
+            instrument=self.instrument,
+        )
+
     def _describe(self, rows: Callable[[], tuple[Endpoint, ...]]) -> Describe:
         return Describe(
             self.facts,
@@ -234,6 +267,7 @@ class Composition:
             measured=self.dependencies.measured,
             services_down=lambda: self.runtime.services_down,
             load=lambda: self.dispatcher.in_flight.count / self.dispatcher.in_flight.limit,
+            presence=lambda: self.membership.presence,
         )
 
     def _observe(self) -> Observe:
@@ -269,6 +303,7 @@ class Composition:
             services=self._services(),
             drain=self._drain,
             cut=self._cut,
+            leave=self.membership.leave,
             grace_seconds=lambda: self.settings.config.limits.grace_seconds,
         )
 
@@ -277,7 +312,8 @@ class Composition:
         return [] if listen is None else [listen]
 
     def _services(self) -> list[Service]:
-        services: list[Service] = [*self.key_services, self.token_service, self.dependencies]
+        keys = [] if self.keys is None else [self.keys]
+        services: list[Service] = [*keys, self.token_service, self.dependencies, *self.membership.services]
         if self.surroundings.sample_process:
             services.append(ProcessSampler(self.stats))
         services += [
@@ -311,6 +347,10 @@ class Composition:
     def _note_commands(self, event: Event, /) -> None:
         if isinstance(event, MessageHandled) and event.message_type == "command" and event.error_code is None:
             self.proofs.note(f"command:{event.action}", trace_id=event.trace_id)
+
+    def _tell_phase(self, event: Event, /) -> None:
+        if isinstance(event, PhaseChanged):
+            self.membership.changed()
 
     def _follow(self, config: Any) -> None:  # Any: a DropletConfig; followers take what they need
         self.dispatcher.in_flight.limit = config.limits.in_flight

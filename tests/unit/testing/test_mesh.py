@@ -81,6 +81,7 @@ async def test_nothing_is_left_behind() -> None:
         world.faults.crash("Echo15")
         await world.faults.restart("Echo")
         await world.faults.restart("Registry")
+        world.faults.crash("Registry")
 
     assert {task.id for task in anyio.get_running_tasks()} == before
     assert root.handlers == handlers
