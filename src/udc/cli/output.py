@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TextIO
 
 
-def put(text: str) -> None:
+def put(text: str, *, to: TextIO | None = None) -> None:
     """A line on stdout, at once: whoever waits for it may be reading a pipe."""
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
+    out = to or sys.stdout
+    out.write(f"{text}\n")
+    out.flush()
 
 
-def put_json(value: Any) -> None:  # Any: JSON values
+def put_json(value: Any, *, to: TextIO | None = None) -> None:  # Any: JSON values
     """JSON in one line."""
-    put(json.dumps(value, ensure_ascii=False, default=str))
+    put(json.dumps(value, ensure_ascii=False, default=str), to=to)
 
 
 def put_data(value: Any) -> None:  # Any: JSON values
