@@ -148,8 +148,12 @@ class Droplet:
             attach=self._attach,
         )
 
-    def _settle(self, premises: Premises) -> None:
-        """Told where it is about to run; for droplets that need more than their `lifespan` knows."""
+    def _settle(self, premises: Premises) -> Sequence[Endpoint]:
+        """Told where it is about to run; returns further endpoints, which this life alone has.
+
+        For droplets that need more than their `lifespan` knows.
+        """
+        return ()
 
     def _attach(self, context: Context | None) -> None:
         self._context = context

@@ -63,7 +63,7 @@ class Composition:
         self.lifecycle = Lifecycle()
         self._observers(definition)
         self._identity(definition)
-        definition.settle(self._premises())
+        self.settled = definition.settle(self._premises())
         self._messaging(definition)
         self._work()
         self.runtime = Runtime(
@@ -206,6 +206,7 @@ class Composition:
             *openapi.table(),
             *self.table.endpoints,
             *self.definition.endpoints,
+            *self.settled,
         ]
         surface = HttpSurface(
             rows,
