@@ -1,26 +1,28 @@
-"""What every test shares: the two backends, in real and in virtual time."""
+"""What every test shares: the two backends, in real and in virtual time, and our own pytest plugin."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import looptime
 import pytest
-import trio.testing
 
-VIRTUAL = [
-    pytest.param(("asyncio", {"loop_factory": looptime.new_event_loop}), id="asyncio-virtual"),
-    pytest.param(("trio", {"clock": "autojump"}), id="trio-virtual"),
-]
+from udc.testing import plugin
+from udc.testing import virtual_time as virtual
+
+VIRTUAL = ["asyncio-virtual", "trio-virtual"]
 """Backends whose clock leaps to the next timer: `pytestmark = virtual_time` in a module asks for them."""
 
 virtual_time = pytest.mark.parametrize("anyio_backend", VIRTUAL, indirect=True)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """The plugin is there even where the installed distribution is older than its entry point."""
+    if not config.pluginmanager.has_plugin("udc"):
+        config.pluginmanager.register(plugin, "udc")
+
+
 @pytest.fixture(params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> Any:
     """Core tests run on both backends."""
-    name, options = request.param if isinstance(request.param, tuple) else (request.param, {})
-    if options.get("clock") == "autojump":
-        options = {"clock": trio.testing.MockClock(autojump_threshold=0)}
-    return name, options
+    backend, _, clock = request.param.partition("-")
+    return virtual(backend) if clock else (backend, {})

@@ -6,7 +6,7 @@ import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
@@ -20,6 +20,12 @@ from udc.services import Service
 from udc.services.supervisor import Supervisor
 
 _log = logging.getLogger("udc.runtime")
+
+_CUT_SECONDS: Final = 10.0
+"""How long work that is given up may take to notice."""
+
+_MIN_STOP_SECONDS: Final = 5.0
+"""What stop hooks and closing may take at least, however short the grace for work in flight."""
 
 Hook: TypeAlias = Callable[[], Awaitable[object]]
 """A start or stop hook bound to its droplet and context."""
@@ -38,7 +44,8 @@ class Plan:
         on_start, on_stop: its hooks; the stop hooks run in reverse, and only when all start hooks succeeded.
         services: run beside the requests until the end.
         drain: waits until no work is in flight; cancelled at the end of the grace.
-        cut: gives up the work that the grace was too short for, and returns when that is done.
+        cut: gives up the work that the grace was too short for, before it first waits, and returns when
+            that is done.
         grace_seconds: asked at the stop, so that a reload takes effect.
     """
 
@@ -65,6 +72,7 @@ class Runtime:
         self._supervisor = Supervisor(ambient=ambient, instrument=instrument, on_change=self._services_changed)
         self._stop = anyio.Event()
         self._at_once = anyio.Event()
+        self._over = anyio.Event()
         self._tasks: TaskGroup | None = None
 
     @property
@@ -73,20 +81,28 @@ class Runtime:
         return self._supervisor.down
 
     def spawn(self, work: Callable[[], Coroutine[Any, Any, object]], *, name: str) -> None:
-        """Run `work` in the background, as long as the droplet runs. `work` must not raise.
+        """Run `work` in the background, as long as the droplet runs. What it raises is logged.
 
         Raises:
             LifecycleError: the droplet is not running.
         """
         if self._tasks is None:
             raise LifecycleError("background work needs a running droplet")
-        self._tasks.start_soon(work, name=name)
+        self._tasks.start_soon(_harmless, work, name, name=name)
 
     def request_stop(self, *, at_once: bool = False) -> None:
         """Ask for the graceful end; `at_once` leaves the grace out. May be called any number of times."""
         self._stop.set()
         if at_once:
             self._at_once.set()
+
+    async def until_stopping(self) -> None:
+        """Return when it has been asked to stop."""
+        await self._stop.wait()
+
+    async def over(self) -> None:
+        """Returns once the work in flight has been drained or given up, before anything is closed."""
+        await self._over.wait()
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Start, report `started()` when ready, run until asked to stop, drain, stop.
@@ -101,19 +117,31 @@ class Runtime:
         self._advance(Phase.INITIALIZING)
         # The scope is opened before anything of the droplet's, because scopes must close in reverse order;
         # it becomes the shield under which everything is stopped.
-        with anyio.CancelScope() as life:
-            try:
-                async with AsyncExitStack() as stack:
-                    await self._start(stack, errors)
-                    await self._serve(life, task_status)
-            except Exception:
-                self._advance(Phase.FAILED)
-                raise
-        if life.cancelled_caught:
-            errors.append(TimeoutError("the stop hooks took longer than the grace and were given up"))
-        self._advance(Phase.FAILED if errors else Phase.STOPPED)
+        life = anyio.CancelScope()
+        try:
+            with life:
+                await self._live(life, errors, task_status)
+        finally:
+            self._tasks = None
+            if life.cancelled_caught:
+                errors.append(TimeoutError("the stop hooks took longer than they may and were given up"))
+            orderly = self._lifecycle.phase is Phase.STOPPING and not errors
+            self._advance(Phase.STOPPED if orderly else Phase.FAILED)
         if errors:
             raise ExceptionGroup("the droplet stopped, but parts of its stopping failed", errors)
+
+    async def _live(self, life: anyio.CancelScope, errors: list[Exception], task_status: TaskStatus[None]) -> None:
+        try:
+            async with AsyncExitStack() as stack:
+                try:
+                    await self._start(stack, errors)
+                except BaseException:
+                    self._shield(life)  # what has been opened gets closed, also when the start is cancelled
+                    raise
+                await self._serve(life, task_status)
+        except Exception:
+            self._advance(Phase.FAILED)
+            raise
 
     async def _start(self, stack: AsyncExitStack, errors: list[Exception]) -> None:
         for opener in (*self._plan.resources, self._plan.lifespan):
@@ -136,22 +164,29 @@ class Runtime:
                 life.shield = True
                 with anyio.CancelScope(shield=True):
                     await self._wind_down()
-                life.deadline = anyio.current_time() + self._plan.grace_seconds()
+                self._over.set()
+                self._shield(life)
                 self._tasks.cancel_scope.cancel()
-        self._tasks = None
+
+    def _shield(self, life: anyio.CancelScope) -> None:
+        """From here on only time ends what is done to stop."""
+        life.shield = True
+        life.deadline = anyio.current_time() + max(self._plan.grace_seconds(), _MIN_STOP_SECONDS)
 
     async def _wind_down(self) -> None:
         """Drain within the grace, then give up what is left."""
         self._advance(Phase.STOPPING)
-        grace = self._plan.grace_seconds() if self._stop.is_set() else 0.0
-        with anyio.move_on_after(grace):
-            async with anyio.create_task_group() as drains:
-                drains.start_soon(self._skip_grace, drains.cancel_scope)
-                await self._plan.drain()
-                drains.cancel_scope.cancel()
-        await self._plan.cut()
+        await self._unless_at_once(self._plan.drain, self._plan.grace_seconds() if self._stop.is_set() else 0.0)
+        await self._unless_at_once(self._plan.cut, _CUT_SECONDS)
 
-    async def _skip_grace(self, scope: anyio.CancelScope) -> None:
+    async def _unless_at_once(self, hook: Hook, seconds: float) -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.cancel_scope.deadline = anyio.current_time() + seconds
+            tasks.start_soon(self._skip, tasks.cancel_scope)
+            await hook()
+            tasks.cancel_scope.cancel()
+
+    async def _skip(self, scope: anyio.CancelScope) -> None:
         await self._at_once.wait()
         scope.cancel()
 
@@ -178,6 +213,13 @@ async def _closing_collected(
         await opened.__aexit__(type(exc), exc, exc.__traceback__)
         raise
     await _run_collected(lambda: opened.__aexit__(None, None, None), errors)
+
+
+async def _harmless(work: Callable[[], Coroutine[Any, Any, object]], name: str) -> None:
+    try:
+        await work()
+    except Exception:  # noqa: BLE001 - a border: one piece of background work must not end the droplet
+        _log.exception("background work failed", extra={"work": name})
 
 
 async def _run_collected(hook: Hook, errors: list[Exception]) -> None:

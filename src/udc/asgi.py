@@ -14,7 +14,7 @@ import anyio
 from anyio.abc import TaskStatus
 
 from udc._ids import system
-from udc.errors import NotReady
+from udc.errors import LifecycleError, NotReady
 from udc.surface._base import HttpRequest, HttpResponse, Surface
 from udc.wire.faults import encode_error
 
@@ -22,6 +22,7 @@ Scope: TypeAlias = MutableMapping[str, Any]  # Any: ASGI's own
 Event: TypeAlias = MutableMapping[str, Any]  # Any: ASGI's own
 Receive: TypeAlias = Callable[[], Awaitable[Event]]
 Send: TypeAlias = Callable[[Event], Awaitable[None]]
+Until: TypeAlias = Callable[[], Awaitable[None]]
 
 _CLOSE_SECONDS: Final = 5.0
 """How long a stream that is cut short may take to clean up."""
@@ -41,6 +42,10 @@ class Hosted(Protocol):
         """Start, report `started()`, run until asked to stop, stop."""
         ...
 
+    async def over(self) -> None:
+        """Returns once the droplet's work is over and what still streams must end."""
+        ...
+
     def request_stop(self) -> None:
         """Ask for the graceful end."""
         ...
@@ -56,8 +61,15 @@ class App:
     """The ASGI application of one droplet. Each lifespan is one life of the droplet."""
 
     def __init__(self, droplet: Hostable) -> None:
-        self._droplet = droplet
+        self._droplet: Hostable | None = droplet
         self._hosted: Hosted | None = None
+
+    @classmethod
+    def of(cls, hosted: Hosted) -> App:
+        """The application of a droplet whose life somebody else looks after; it has no lifespan."""
+        app = cls.__new__(cls)
+        app._droplet, app._hosted = None, hosted  # noqa: SLF001 - a constructor
+        return app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one ASGI connection."""
@@ -73,6 +85,8 @@ class App:
         await receive()
         started = False
         try:
+            if self._droplet is None:
+                raise LifecycleError("this droplet is started and stopped by whoever runs it: switch the lifespan off")
             self._hosted = self._droplet._host()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - kept out of users' way
             async with anyio.create_task_group() as tasks:
                 await tasks.start(_serve, self._hosted)
@@ -88,9 +102,9 @@ class App:
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._hosted is None:
-            await _send(_not_started(), scope, receive, send)
+            await _send(_not_started(), scope, receive, send, anyio.sleep_forever)
             return
-        surface = self._hosted.surface
+        surface, over = self._hosted.surface, self._hosted.over
         request = _request(scope)
         try:
             body = await _body(receive, surface.max_body_bytes)
@@ -102,11 +116,17 @@ class App:
             request.body = body
             request.disconnected = lambda: _until_disconnect(receive)
             response = await surface.handle(request)
-        await _send(response, scope, receive, send)
+        await _send(response, scope, receive, send, over)
 
 
 def app(droplet: Hostable) -> App:
-    """The ASGI application that serves `droplet`."""
+    """The ASGI application that serves `droplet`.
+
+    Raises:
+        TypeError: it is a class; give an instance.
+    """
+    if isinstance(droplet, type):
+        raise TypeError(f"a class has no life to serve; give an instance: udc.asgi.app({droplet.__name__}())")
     return App(droplet)
 
 
@@ -170,7 +190,7 @@ async def _body(receive: Receive, limit: int) -> bytes | None:
     raise _CallerLeft
 
 
-async def _send(response: HttpResponse, scope: Scope, receive: Receive, send: Send) -> None:
+async def _send(response: HttpResponse, scope: Scope, receive: Receive, send: Send, over: Until) -> None:
     headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in response.headers]
     if response.media_type is not None and response.status != HTTPStatus.NO_CONTENT:
         headers.append((b"content-type", response.media_type.encode("latin-1")))
@@ -182,21 +202,22 @@ async def _send(response: HttpResponse, scope: Scope, receive: Receive, send: Se
     try:
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
         if scope["method"] != "HEAD":
-            await _stream(response.body, receive, send)
+            await _stream(response.body, receive, send, over)
         await send({"type": "http.response.body", "body": b""})
     finally:
         await _close(response.body)
 
 
-async def _stream(body: AsyncIterator[bytes], receive: Receive, send: Send) -> None:
-    """Send the parts as they come, until the end or until the caller leaves."""
+async def _stream(body: AsyncIterator[bytes], receive: Receive, send: Send, over: Until) -> None:
+    """Send the parts as they come, until the end, until the caller leaves, or until the droplet's work is over."""
     async with anyio.create_task_group() as tasks:
 
-        async def watch() -> None:
-            await _until_disconnect(receive)
+        async def watch(until: Until) -> None:
+            await until()
             tasks.cancel_scope.cancel()
 
-        tasks.start_soon(watch)
+        tasks.start_soon(watch, lambda: _until_disconnect(receive))
+        tasks.start_soon(watch, over)
         async for part in body:
             await send({"type": "http.response.body", "body": part, "more_body": True})
         tasks.cancel_scope.cancel()

@@ -72,7 +72,7 @@ def public_names_are_documented(tree: SourceTree) -> Iterator[str]:
 
 
 def _documented(tree: SourceTree, module: Module, name: str) -> bool:
-    body = module.tree.body
+    body = [*module.tree.body, *_for_type_checkers(module)]
     for node, following in zip(body, [*body[1:], None], strict=True):
         if isinstance(node, _DEFINITIONS) and node.name == name:
             # Of overloads the last, the one that runs, has the docstring.
@@ -92,6 +92,12 @@ def _documented(tree: SourceTree, module: Module, name: str) -> bool:
 def _defines(node: ast.AST, name: str) -> bool:
     """Whether it defines the name, with a docstring."""
     return isinstance(node, _DEFINITIONS) and node.name == name and ast.get_docstring(node) is not None
+
+
+def _for_type_checkers(module: Module) -> list[ast.stmt]:
+    """What stands under `if TYPE_CHECKING:`, where a package that loads its names lazily imports them."""
+    ifs = [node for node in module.tree.body if isinstance(node, ast.If)]
+    return [statement for node in ifs if ast.unparse(node.test) == "TYPE_CHECKING" for statement in node.body]
 
 
 def _documented_elsewhere(tree: SourceTree, base: str, name: str) -> bool:

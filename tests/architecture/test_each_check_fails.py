@@ -130,6 +130,12 @@ BUGS: list[tuple[Check, dict[str, str], str]] = [
         _use('from udc.messages import M\n__all__: list[str] = ["M"]') | _use("class M: pass", "messages.py"),
         "udc.models.M is public",
     ),
+    (
+        shape.public_names_are_documented,
+        _use('if TYPE_CHECKING:\n    from udc.messages import M\n__all__ = ["M"]')
+        | _use("class M: pass", "messages.py"),
+        "udc.models.M is public",
+    ),
     (shape.public_names_are_documented, _use('from json import loads\n__all__ = ["loads"]'), "udc.models.loads"),
     (shape.the_root_stays_small, _use(f"__all__ = {[f'n{i}' for i in range(30)]}", "__init__.py"), "exports 30 names"),
     (shape.the_droplet_stays_small, _use(CROWDED, "droplet.py"), "Droplet has 13 public names, at most 12"),
@@ -162,6 +168,7 @@ def test_no_check_is_left_unplanted() -> None:
         '__all__ = ["f"]\nclass C:\n    def f(self):\n        """Documented."""\nf = C().f',
         'from typing import overload\n__all__ = ["f"]\n@overload\ndef f(): ...\ndef f():\n    """Documented."""',
         "import time\ntime.gmtime(0)",
+        'if TYPE_CHECKING:\n    from udc.errors import UdcError\n__all__ = ["UdcError"]',
         "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from typing_extensions import TypeForm",
     ],
 )

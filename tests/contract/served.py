@@ -10,11 +10,12 @@ import functools
 import json
 import socket
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import unquote
 
 import anyio
 import anyio.lowlevel
@@ -109,7 +110,9 @@ class Client(Protocol):
     ) -> Answer: ...
 
 
-def _request(bearer: str | None, body: object, content: bytes, headers: Mapping[str, str]) -> tuple[dict[str, str], bytes]:
+def _request(
+    bearer: str | None, body: object, content: bytes, headers: Mapping[str, str]
+) -> tuple[dict[str, str], bytes]:
     sent = {"accept": "*/*", **headers}
     if body is not UNSET:
         content = json.dumps(body).encode()
@@ -161,12 +164,12 @@ class Connection:
         return Answer(self.sent[0]["status"], headers, b"".join(self.parts))
 
 
-def http_scope(method: str, path: str, headers: Mapping[str, str] = {}, **changes: Any) -> dict[str, Any]:  # noqa: B006 - read only
+def http_scope(method: str, path: str, headers: Mapping[str, str] = {}, **changes: Any) -> dict[str, Any]:
     path, _, query_string = path.partition("?")
     return {
         "type": "http",
         "method": method,
-        "path": path,
+        "path": unquote(path),
         "query_string": query_string.encode(),
         "headers": [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()],
         "client": ("10.0.0.1", 1234),
@@ -188,7 +191,7 @@ class MemoryClient:
         bearer: str | None = None,
         json: object = UNSET,
         content: bytes = b"",
-        headers: Mapping[str, str] = {},  # noqa: B006 - read only
+        headers: Mapping[str, str] = {},
         address: str = "10.0.0.1",
     ) -> Answer:
         sent, body = _request(bearer, json, content, headers)
@@ -210,7 +213,7 @@ class SocketClient:
         bearer: str | None = None,
         json: object = UNSET,
         content: bytes = b"",
-        headers: Mapping[str, str] = {},  # noqa: B006 - read only
+        headers: Mapping[str, str] = {},
         address: str = "127.0.0.1",
     ) -> Answer:
         sent, body = _request(bearer, json, content, headers)
@@ -283,18 +286,46 @@ class Server:
     client: httpx2.AsyncClient
 
 
+async def until(condition: Callable[[], bool | Awaitable[bool]], *, seconds: float = 8) -> None:
+    """Wait for what announces itself to nobody, by looking; fails after the time."""
+    with anyio.fail_after(seconds):
+        while True:
+            met = condition()
+            if met if isinstance(met, bool) else await met:
+                return
+            await anyio.sleep(0.001)
+
+
+async def in_phase(client: Client, phase: str) -> None:
+    """Wait until /readyz tells that phase."""
+
+    async def met() -> bool:
+        return bool((await client("GET", "/readyz")).json()["phase"] == phase)
+
+    await until(met)
+
+
+async def in_status(client: Client, status: str) -> None:
+    """Wait until /health tells that status."""
+
+    async def met() -> bool:
+        return bool((await client("GET", "/health")).json()["status"] == status)
+
+    await until(met)
+
+
 @asynccontextmanager
 async def uvicorn_serving(app: Any, **options: Any) -> AsyncIterator[tuple[uvicorn.Server, int]]:
     """A uvicorn on a free port of loopback, in this loop."""
-    listener = socket.socket()
+    # Named as TCP, or asyncio leaves Nagle on and every answer waits 40 ms.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
-    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=2, **options)
+    options = {"log_config": None, "access_log": False, "timeout_graceful_shutdown": 2, **options}
+    config = uvicorn.Config(app, **options)
     server = uvicorn.Server(config)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(server._serve, [listener])  # `serve` would take over the process's signals
-        with anyio.fail_after(5):
-            while not server.started:
-                await anyio.sleep(0.001)
+        await until(lambda: server.started)
         try:
             yield server, listener.getsockname()[1]
         finally:
@@ -304,6 +335,10 @@ async def uvicorn_serving(app: Any, **options: Any) -> AsyncIterator[tuple[uvico
 @pytest.fixture(scope="module", params=["memory", "memory-trio", "socket"])
 def way(request: pytest.FixtureRequest) -> str:
     return str(request.param)
+
+
+socket_only = pytest.mark.parametrize("way", ["socket"], indirect=True, scope="module")
+"""For what only a real server can be asked."""
 
 
 @pytest.fixture(scope="module")
@@ -353,8 +388,9 @@ async def world(server: Server | None) -> AsyncIterator[World]:
         try:
             yield made
         finally:
-            for life in made.lives:
+            for life, placed in zip(made.lives, made.placed, strict=True):
                 life.stop.set()
+                placed.hosted.request_stop(at_once=True)
 
 
 def settings(**changes: Any) -> dict[str, Any]:

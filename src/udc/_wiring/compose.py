@@ -10,13 +10,14 @@ import anyio
 from anyio.abc import TaskStatus
 
 from udc._clock import loop_clock
-from udc._runtime import Plan, Runtime
+from udc._runtime import Hook, Plan, Runtime
 from udc._types import DropletId
 from udc._wiring import outgoing, trust, work
 from udc._wiring.definition import Definition, Premises
 from udc._wiring.facts import capture, make_facts, secrets_of
 from udc._wiring.settings import Settings
 from udc._wiring.surroundings import Surroundings
+from udc.config import DropletConfig
 from udc.dispatch.contexts import Contexts
 from udc.dispatch.dedup import Ledger
 from udc.dispatch.run import Dispatcher, DispatchLimits
@@ -83,7 +84,8 @@ class Composition:
         self.logs = LogRing(instance_id=self.facts.instance_id, secrets=secrets)
         self.instance_key = InstanceKey.generate()
         self.proofs = ProofBook(facts=self.facts, key=self.instance_key, ambient=self.ambient)
-        self.instrument = Instrument([self.stats, self.events, self._note_commands, *definition.hooks])
+        hooks = (*definition.hooks, *self.surroundings.hooks)
+        self.instrument = Instrument([self.stats, self.events, self._note_commands, *hooks])
 
     def _identity(self, definition: Definition) -> None:
         config = self.settings.config
@@ -263,13 +265,17 @@ class Composition:
         return Plan(
             resources=(lambda: capture(self.logs, self.settings), lambda: self.client),
             lifespan=self.definition.lifespan,
-            on_start=[partial(hook, each) for each in self.table.hooks("start")],
+            on_start=[*(partial(hook, each) for each in self.table.hooks("start")), *self._listening()],
             on_stop=[partial(hook, each) for each in self.table.hooks("stop")],
             services=self._services(),
             drain=self._drain,
             cut=self._cut,
             grace_seconds=lambda: self.settings.config.limits.grace_seconds,
         )
+
+    def _listening(self) -> list[Hook]:
+        listen = self.surroundings.listen
+        return [] if listen is None else [listen]
 
     def _services(self) -> list[Service]:
         services: list[Service] = [*self.key_services, self.token_service, self.dependencies]
@@ -295,9 +301,10 @@ class Composition:
         await self.desk.drained()
 
     async def _cut(self) -> None:
-        await self.desk.cut()
+        self.desk.hand_back()
         self.dispatcher.in_flight.cancel_all()
         await self.dispatcher.in_flight.drained()
+        await self.desk.last_words()
 
     def _spawn(self, call: Callable[[], Coroutine[Any, Any, object]], *, name: str) -> None:
         self.runtime.spawn(call, name=name)
@@ -330,6 +337,20 @@ class Hosted:
         """The id it goes by."""
         return self.parts.facts.id
 
+    @property
+    def config(self) -> DropletConfig:
+        """Its configuration."""
+        return self.parts.settings.config
+
+    @property
+    def grace_seconds(self) -> float:
+        """How long work in flight may go on when it stops."""
+        return self.config.limits.grace_seconds
+
+    async def until_stopping(self) -> None:
+        """Return when it has been asked to stop, by whomever."""
+        await self.parts.runtime.until_stopping()
+
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Live once; see `Runtime.serve`."""
         self.parts.definition.attach(self.parts.contexts.mesh())
@@ -337,6 +358,10 @@ class Hosted:
             await self.parts.runtime.serve(task_status=task_status)
         finally:
             self.parts.definition.attach(None)
+
+    async def over(self) -> None:
+        """Returns when streams must end; see `Runtime.over`."""
+        await self.parts.runtime.over()
 
     def request_stop(self, *, at_once: bool = False) -> None:
         """Ask for the graceful end; `at_once` leaves the grace out."""

@@ -63,7 +63,14 @@ class Settings:
             PermissionError: the path is outside `config_dir`.
         """
         file = self._surroundings.config_file if path is None else inside(path, self.config.config_dir)
-        loaded = self._load(file)
+        try:
+            loaded = self._load(file)
+        except (
+            ConfigError
+        ) as error:  # the caller is told what is wrong with the file, not where on this machine it lies
+            raise ConfigError(
+                [line.replace(str(file), file.name) if file else line for line in error.problems]
+            ) from None
         before, after = _flat(self.config.model_dump()), _flat(loaded.config.model_dump())
         changed = tuple(sorted(name for name in after if after[name] != before[name] and name != "config_dir"))
         fixed = [name for name in changed if name not in RELOADABLE]
@@ -81,6 +88,7 @@ class Settings:
             environ=around.environ,
             file=file,
             attributes=self._attributes,
+            identity_aliases=around.identity_aliases,
             listening=around.listening,
             loopback=around.loopback,
             own_verifier=self._own_verifier,

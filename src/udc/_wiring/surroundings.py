@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from udc import config as configuration
 from udc._http import HttpClient
 from udc._ids import Ambient, system
 from udc.identity._base import Tokens
+from udc.instrument import Hook
 from udc.transports._base import Transport
 
 MakeTransports = Callable[[HttpClient, Tokens, configuration.DropletConfig], Mapping[str, Transport]]
@@ -26,26 +27,32 @@ class Surroundings:
         environ: environment variables.
         config_file: the `udc_config.json` to read.
         explicit: settings that win over all others, those of the droplet's constructor included.
+        identity_aliases: whether `DROPLET_ID` and its like count; false where several droplets are hosted.
         listening: we run the server, so `server.host` tells where the droplet listens.
+        listen: opens the server's port; called when the start hooks are done.
         loopback: known from elsewhere (a mesh in memory); decides alone.
         make_client: makes the HTTP client.
         make_transports: makes the transports; `None` = HTTP only.
         threads: sync handlers run in threads; false in virtual time, whose clock leaps while a thread works.
         sample_process: measure CPU and memory; false in virtual time.
         exit_process: ends the process at once.
+        hooks: take every event beside the droplet's own hooks.
     """
 
     environ: Mapping[str, str] = field(default_factory=dict)
     config_file: Path | None = None
     explicit: Mapping[str, Any] = field(default_factory=dict)  # Any: values of many types
     ambient: Ambient = field(default_factory=system)
+    identity_aliases: bool = True
     listening: bool = False
+    listen: Callable[[], Awaitable[None]] | None = None
     loopback: bool | None = None
     make_client: Callable[[], HttpClient] = HttpClient
     make_transports: MakeTransports | None = None
     threads: bool = True
     sample_process: bool = True
     exit_process: Callable[[], None] = field(default=lambda: os._exit(1))
+    hooks: Sequence[Hook] = ()
 
     @classmethod
     def of_process(cls) -> Surroundings:

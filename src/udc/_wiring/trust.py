@@ -19,7 +19,6 @@ from udc.identity.audiences import own_audience
 from udc.identity.claims import Principal
 from udc.identity.jwks import FixedKeys, KeySet, RemoteKeys
 from udc.identity.keys import SigningKey
-from udc.identity.origin import require_secure
 from udc.identity.policy import IssuerPolicy
 from udc.identity.sources import FixedToken, RegistryTokens, SelfSigned
 from udc.identity.tokens import TokenKeeper
@@ -109,7 +108,6 @@ def _keys(
         if security.signing_key is None:
             raise ConfigError(["security: no source of verification keys"])
         return FixedKeys(_signing_key(config).public_pem), []
-    require_secure(url, frozenset(security.insecure_hosts))
 
     async def fetch(address: str) -> bytes:
         with anyio.fail_after(_FETCH_SECONDS):
@@ -118,7 +116,13 @@ def _keys(
             raise TokenError(f"{address} answered {answer.status}; is that the address of a JWKS?")
         return answer.body
 
-    remote = RemoteKeys(url, fetch=fetch, ambient=ambient, instrument=instrument)
+    remote = RemoteKeys(
+        url,
+        fetch=fetch,
+        ambient=ambient,
+        instrument=instrument,
+        insecure_hosts=frozenset(security.insecure_hosts),
+    )
     return remote, [Named("keys", remote.run)]
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 import anyio
 from pydantic_core import to_json
@@ -17,6 +18,9 @@ from udc.instrument import ConfigReloaded, Instrument
 from udc.surface._base import Endpoint, HttpRequest, HttpResponse
 from udc.surface.facts import ProofBook
 from udc.surface.messages import require_json
+
+_log = logging.getLogger("udc.surface")
+_MAX_REASON: Final = 200
 
 
 class Reloading(Protocol):
@@ -89,6 +93,13 @@ class Control:
             self._stop()
 
         self._spawn(later, name="shutdown")
+        _log.warning(
+            "%s asked for the end in %d s: %r",
+            request.caller.subject,
+            asked.delay_seconds,
+            asked.reason[:_MAX_REASON],
+            extra={"trace_id": request.trace_id or None},
+        )
         return models.ShutdownResult(
             delay_seconds=asked.delay_seconds,
             reason=asked.reason,
@@ -168,7 +179,10 @@ def inside(path: str, directory: Path) -> Path:
     Raises:
         PermissionError: it is not.
     """
-    resolved = (directory / path).resolve()
+    try:
+        resolved = (directory / path).resolve()
+    except (OSError, RuntimeError, ValueError):  # too long, a circle of links, a NUL
+        raise PermissionError(path) from None
     if not resolved.is_relative_to(directory.resolve()):
         raise PermissionError(path)
     return resolved

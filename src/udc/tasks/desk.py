@@ -149,10 +149,13 @@ class TaskDesk:
             self._changed = anyio.Event()
             await self._changed.wait()
 
-    async def cut(self) -> None:
-        """Hand back what still runs (`task_failed`, DRAINING), and try for 5 s to say so."""
+    def hand_back(self) -> None:
+        """Give up what still runs (`task_failed`, DRAINING)."""
         for run in list(self._running.values()):
             self._stop(run, "task_failed", error="DRAINING: the droplet stopped before the task was done")
+
+    async def last_words(self) -> None:
+        """Try for 5 s to bring what is left to say home."""
         with anyio.move_on_after(_LAST_WORDS_SECONDS):
             await self.drained()
 
@@ -177,7 +180,7 @@ class TaskDesk:
         try:
             with run.scope:
                 kind, facts = await self._outcome(run)
-            if run.why is not None and run.scope.cancelled_caught:
+            if run.why is not None and kind != "task_completed":  # also when the handler made an error of it
                 kind, facts = run.why
         finally:
             self._finish(run, kind, facts)

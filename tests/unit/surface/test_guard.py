@@ -54,13 +54,15 @@ class World:
         self.events: list[Event] = []
         self.verifier = Table(known)
         self.failures = FailureLimit(limit=limit, window_seconds=60, clock=lambda: self.now)
-        self.guard = Guard(
-            verifier=self.verifier, failures=self.failures, instrument=Instrument([self.events.append])
-        )
+        self.guard = Guard(verifier=self.verifier, failures=self.failures, instrument=Instrument([self.events.append]))
 
-    async def ask(self, authorization: str | None, row: Endpoint | None = None, client: str | None = "1.1.1.1") -> Principal:
+    async def ask(
+        self, authorization: str | None, row: Endpoint | None = None, client: str | None = "1.1.1.1"
+    ) -> Principal:
         headers = {} if authorization is None else {"authorization": authorization}
-        return await self.guard.admit(row or endpoint(), HttpRequest(method="GET", path="/a/1", headers=headers, client=client))
+        return await self.guard.admit(
+            row or endpoint(), HttpRequest(method="GET", path="/a/1", headers=headers, client=client)
+        )
 
 
 GRANTED = {"read": {"read", "admin"}, "write": {"write", "admin"}, "admin": {"admin"}}

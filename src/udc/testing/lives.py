@@ -1,0 +1,151 @@
+"""One life of one droplet on the memory network: started, stopped, or killed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import anyio
+from anyio.abc import TaskStatus
+
+from udc._http import HttpAnswer, HttpClient
+from udc._http.memory import FunctionTransport
+from udc.instrument import Event, Hook
+from udc.transports.memory import MemoryNetwork
+
+if TYPE_CHECKING:
+    from udc.surface._base import Surface
+
+Headers = tuple[tuple[str, str], ...]
+
+
+class Hosted(Protocol):
+    """A droplet made ready for one life."""
+
+    @property
+    def surface(self) -> Surface:
+        """Where its requests go."""
+        ...
+
+    async def serve(self, *, task_status: TaskStatus[None]) -> None:
+        """Live once."""
+        ...
+
+    def request_stop(self, *, at_once: bool = False) -> None:
+        """Ask for the graceful end."""
+        ...
+
+
+class Killed(Exception):
+    """A droplet that was killed tried to speak: no exception that its code could take for an answer."""
+
+
+class Line:
+    """A droplet's way out into the network; cut when it is killed."""
+
+    def __init__(self, network: MemoryNetwork) -> None:
+        self._network = network
+        self._under_way: set[anyio.CancelScope] = set()
+        self.dead = False
+
+    def make_client(self) -> HttpClient:
+        """An HTTP client that speaks over this line."""
+        return HttpClient(transport_factory=lambda: FunctionTransport(self._exchange))
+
+    def cut(self) -> None:
+        """Nothing gets out any more, and nothing under way comes back."""
+        self.dead = True
+        for scope in self._under_way:
+            scope.cancel()
+
+    def while_alive(self, hook: Hook) -> Hook:
+        """The hook, deaf to what a killed droplet still does while it unwinds."""
+
+        def listen(event: Event, /) -> None:
+            if not self.dead:
+                hook(event)
+
+        return listen
+
+    async def _exchange(self, method: str, url: str, headers: Headers, body: bytes) -> HttpAnswer:
+        if not self.dead:
+            with anyio.CancelScope() as scope:
+                self._under_way.add(scope)
+                try:
+                    return await self._network.exchange(method, url, headers, body)
+                finally:
+                    self._under_way.discard(scope)
+        raise Killed("this droplet was killed by the test")
+
+
+class Life:
+    """Runs a hosted droplet in a task of its own.
+
+    Attributes:
+        error: what it ended with; `None` for a good end, and for a killed one.
+        over: set when it has ended.
+    """
+
+    def __init__(self, hosted: Hosted, *, endpoint: str, line: Line, network: MemoryNetwork) -> None:
+        self.hosted = hosted
+        self.error: Exception | None = None
+        self.over = anyio.Event()
+        self._endpoint = endpoint
+        self._line = line
+        self._network = network
+        self._scope = anyio.CancelScope()
+        self._settled = anyio.Event()
+        self._listening = False
+
+    @property
+    def killed(self) -> bool:
+        """Whether `kill` has ended it."""
+        return self._line.dead
+
+    async def run(self) -> None:
+        """Live. Raises nothing but cancellation; see `error`."""
+        try:
+            with self._scope:
+                await self.hosted.serve(task_status=_Listen(self))
+        except Exception as error:  # noqa: BLE001 - a border: kept for whoever started or stops it
+            self.error = None if self._line.dead else error
+        finally:
+            if self._listening:
+                self._network.unregister(self._endpoint)
+            self._settled.set()
+            self.over.set()
+
+    async def started(self) -> None:
+        """Wait until it listens.
+
+        Raises:
+            Exception: what its start raised.
+        """
+        await self._settled.wait()
+        if self.error is not None:
+            error, self.error = self.error, None
+            raise error
+
+    def kill(self) -> None:
+        """End it like `kill -9`, as far as anybody else can tell."""
+        self._line.cut()
+        if self._listening:
+            self._network.crash(self._endpoint)
+            self._listening = False
+        self._scope.cancel()
+
+    def listen(self) -> None:
+        """It is ready: open its endpoint."""
+        if not self._line.dead:
+            self._network.register(self._endpoint, self.hosted.surface)
+            self._listening = True
+        self._settled.set()
+
+
+class _Listen(TaskStatus[None]):
+    """What a droplet tells that it is ready."""
+
+    def __init__(self, life: Life) -> None:
+        self._life = life
+
+    def started(self, value: None = None) -> None:
+        self._life.listen()
