@@ -120,7 +120,13 @@ class App:
 
 
 def app(droplet: Hostable) -> App:
-    """The ASGI application that serves `droplet`."""
+    """The ASGI application that serves `droplet`.
+
+    Raises:
+        TypeError: it is a class; give an instance.
+    """
+    if isinstance(droplet, type):
+        raise TypeError(f"a class has no life to serve; give an instance: udc.asgi.app({droplet.__name__}())")
     return App(droplet)
 
 

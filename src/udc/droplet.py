@@ -108,6 +108,7 @@ class Droplet:
         Raises:
             LifecycleError: handlers are added after the start.
         """
+        _check_made(self)
         return self._table.on
 
     @property
@@ -149,9 +150,10 @@ class Droplet:
     def _definition(self) -> Definition:
         from udc._wiring.definition import Definition  # here for the same reason
 
+        _check_made(self)
         named = {f"droplet.{name}": getattr(self, name) for name in ("id", "name", "steward", "version")}
         return Definition(
-            attributes={name: value for name, value in named.items() if value},
+            attributes={name: value for name, value in named.items() if value not in (None, "")},
             explicit=self._explicit,
             capabilities=tuple(self.capabilities),
             needs=tuple(self.needs),
@@ -167,11 +169,25 @@ class Droplet:
             attach=self._attach,
         )
 
-    def _settle(self, premises: Premises) -> None:
-        """Told where it is about to run; for droplets that need more than their `lifespan` knows."""
+    def _settle(self, premises: Premises) -> Sequence[Endpoint]:
+        """Told where it is about to run; returns further endpoints, which this life alone has.
+
+        For droplets that need more than their `lifespan` knows.
+        """
+        return ()
 
     def _attach(self, context: Context | None) -> None:
         self._context = context
+
+
+def _check_made(droplet: Droplet) -> None:
+    """Refuse an object whose class has forgotten to call our `__init__`.
+
+    Raises:
+        DefinitionError: with the line to add.
+    """
+    if not hasattr(droplet, "_table"):
+        raise DefinitionError(f"{type(droplet).__qualname__}.__init__ does not call super().__init__(); add that line")
 
 
 def _check_names(cls: type[Droplet]) -> None:

@@ -14,13 +14,14 @@ LAYERS: dict[str, int] = {
     "udc.messages": 1, "udc.models": 1, "udc.models.*": 1, "udc.wire": 1, "udc.wire.*": 1,
     "udc.config": 1, "udc.config.*": 1,
     # L2 policy: no I/O. A package that spans layers has its `__init__` in the lowest, for every import runs it.
-    "udc.dispatch": 2, "udc.dispatch.*": 2, "udc.context": 2, "udc.retry": 2, "udc.instrument": 2, "udc._clock": 2, "udc.rings": 2,
+    "udc.dispatch": 2, "udc.dispatch.*": 2, "udc.context": 2, "udc.context.*": 2, "udc.retry": 2,
+    "udc.instrument": 2, "udc._clock": 2, "udc.rings": 2,
     "udc.transports": 2, "udc.transports._base": 2, "udc.identity": 2, "udc.identity.claims": 2,
     "udc.identity._base": 2, "udc.surface": 2, "udc.surface._base": 2,
     # L3 clients
-    "udc._http": 3, "udc._http.*": 3, "udc.clients": 3, "udc.clients.*": 3, "udc.discovery": 3, "udc._sqlite": 3,
-    "udc.datadir": 3, "udc.transports.*": 3, "udc.directory": 3,
-    "udc.messenger": 3, "udc.identity.*": 3,
+    "udc._http": 3, "udc._http.*": 3, "udc.clients": 3, "udc.clients.*": 3, "udc.discovery": 3, "udc.discovery.*": 3,
+    "udc._sqlite": 3,    "udc.datadir": 3, "udc.transports.*": 3, "udc.directory": 3,
+    "udc.messenger": 3, "udc.messenger.*": 3, "udc.identity.*": 3,
     # L4 core
     "udc.services": 4, "udc.services.*": 4, "udc.stats": 4, "udc.surface.*": 4, "udc.tasks": 4, "udc.tasks.*": 4,
     "udc._runtime": 4,

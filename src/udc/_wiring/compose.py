@@ -61,7 +61,7 @@ class Composition:
         self.lifecycle = Lifecycle()
         self._observers(definition)
         self._identity(definition)
-        definition.settle(self._premises())
+        self.settled = definition.settle(self._premises())
         self._messaging(definition)
         self._work()
         self.membership = self._membership()
@@ -210,6 +210,7 @@ class Composition:
             *openapi.table(),
             *self.table.endpoints,
             *self.definition.endpoints,
+            *self.settled,
         ]
         surface = HttpSurface(
             rows,
