@@ -6,20 +6,16 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
-import anyio
-from anyio.abc import TaskStatus
-
 from udc._clock import loop_clock
 from udc._runtime import Hook, Plan, Runtime
-from udc._types import DropletId
 from udc._wiring import membership, nearby, outgoing, trust, work
 from udc._wiring.definition import Definition, Premises
 from udc._wiring.facts import capture, make_facts, secrets_of
+from udc._wiring.hosted import Hosted
 from udc._wiring.settings import Settings
 from udc._wiring.storage import Storage
 from udc._wiring.surroundings import Surroundings
 from udc.clients.choose import Caller
-from udc.config import DropletConfig
 from udc.dispatch.contexts import Contexts
 from udc.dispatch.run import Dispatcher, DispatchLimits
 from udc.identity.instance_key import InstanceKey
@@ -30,7 +26,7 @@ from udc.services import Service
 from udc.services.dependencies import DependencyWatch
 from udc.services.jobs import Job, ReadyHooks
 from udc.stats import ProcessSampler, Stats
-from udc.surface._base import Endpoint, Surface
+from udc.surface._base import Endpoint
 from udc.surface.border import Busy, HttpSurface, check_accepts
 from udc.surface.control import Control
 from udc.surface.describe import Describe
@@ -65,7 +61,7 @@ class Composition:
         self.lifecycle = Lifecycle()
         self._observers(definition)
         self._identity(definition)
-        definition.settle(self._premises())
+        self.settled = definition.settle(self._premises())
         self._messaging(definition)
         self._work()
         self.membership = self._membership()
@@ -217,6 +213,7 @@ class Composition:
             *openapi.table(),
             *self.table.endpoints,
             *self.definition.endpoints,
+            *self.settled,
         ]
         surface = HttpSurface(
             rows,
@@ -368,53 +365,6 @@ class Composition:
     def request_stop(self, *, at_once: bool = False) -> None:
         """Ask for the graceful end."""
         self.runtime.request_stop(at_once=at_once)
-
-
-class Hosted:
-    """A droplet made ready for one life (implements the adapters' `Hosted`)."""
-
-    def __init__(self, parts: Composition) -> None:
-        self.parts = parts
-
-    @property
-    def surface(self) -> Surface:
-        """Where its requests go."""
-        return self.parts.surface
-
-    @property
-    def droplet_id(self) -> DropletId:
-        """The id it goes by."""
-        return self.parts.facts.id
-
-    @property
-    def config(self) -> DropletConfig:
-        """Its configuration."""
-        return self.parts.settings.config
-
-    @property
-    def grace_seconds(self) -> float:
-        """How long work in flight may go on when it stops."""
-        return self.config.limits.grace_seconds
-
-    async def until_stopping(self) -> None:
-        """Return when it has been asked to stop, by whomever."""
-        await self.parts.runtime.until_stopping()
-
-    async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Live once; see `Runtime.serve`."""
-        self.parts.definition.attach(self.parts.contexts.mesh())
-        try:
-            await self.parts.runtime.serve(task_status=task_status)
-        finally:
-            self.parts.definition.attach(None)
-
-    async def over(self) -> None:
-        """Returns when streams must end; see `Runtime.over`."""
-        await self.parts.runtime.over()
-
-    def request_stop(self, *, at_once: bool = False) -> None:
-        """Ask for the graceful end; `at_once` leaves the grace out."""
-        self.parts.request_stop(at_once=at_once)
 
 
 def compose(definition: Definition, surroundings: Surroundings) -> Hosted:
