@@ -104,6 +104,10 @@ class Runtime:
         if at_once:
             self._at_once.set()
 
+    async def until_stopping(self) -> None:
+        """Return when it has been asked to stop."""
+        await self._stop.wait()
+
     async def over(self) -> None:
         """Returns once the work in flight has been drained or given up, before anything is closed."""
         await self._over.wait()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from heapq import nsmallest
 from typing import Final, Protocol
 
 from udc._types import DropletId
@@ -12,17 +13,27 @@ from udc.messages import Peer
 from udc.wire.ids import canonical_id
 
 _SHOWN: Final = 10
+_COMPARED: Final = 500
+"""With how many names a wrong one is compared: that costs 20 µs each, on the event loop."""
 
 
 class Directory(Protocol):
     """Knows where droplets are."""
 
-    async def resolve(self, target: DropletId) -> Peer:
-        """The peer of that id or name.
+    async def candidates(self, target: DropletId) -> Sequence[Peer]:
+        """The instances that may take a message for that target, at least one, in the order to try them.
 
         Raises:
             UnknownPeer: there is none; the text lists what is known.
         """
+        ...
+
+    def avoid(self, peer: Peer) -> None:
+        """Prefer others for a while: this instance refused a connection, or takes no work now."""
+        ...
+
+    def droplets(self, *, capability: str | None = None) -> Sequence[DropletId]:
+        """Everybody who is known, each id once; with a capability those who offer it."""
         ...
 
 
@@ -75,39 +86,78 @@ class StaticDirectory:
         Raises:
             UnknownPeer: nobody is called that, more than one is, or it is a URL.
         """
-        if is_url(target):
-            raise UnknownPeer(
-                f"{target!r} is an address; a target is a droplet's id or name, and addresses come from the "
-                "configuration or the Registry alone",
-                peer=target,
-            )
-        try:
-            wanted = canonical_id(target)
-        except InvalidRequest as error:
-            raise UnknownPeer(f"{target!r} is no droplet id: {error}", peer=target) from error
+        wanted = wanted_of(target)
+        found = self.find(wanted)
+        if found is None:
+            raise not_known(wanted, self._peers)
+        return found
+
+    async def candidates(self, target: DropletId) -> Sequence[Peer]:
+        """The one peer of that id or name. Raises as `resolve` does."""
+        return (await self.resolve(target),)
+
+    def avoid(self, peer: Peer) -> None:
+        """There is no other."""
+
+    def droplets(self, *, capability: str | None = None) -> Sequence[DropletId]:
+        """Everybody of the configuration; what they can do it does not tell."""
+        known = (peer.id if peer.id is not None else peer.name for peer in self._peers)
+        return tuple(known) if capability is None else ()
+
+    def find(self, wanted: DropletId) -> Peer | None:
+        """The peer of that canonical id, or of that name.
+
+        Raises:
+            UnknownPeer: more than one is called that.
+        """
         if (peer := self._by_id.get(wanted)) is not None:
             return peer
-        return self._named(str(wanted))
-
-    def _named(self, name: str) -> Peer:
+        name = str(wanted)
         found = self._by_name.get(name) or self._by_folded_name.get(name.casefold(), [])
-        if len(found) == 1:
-            return found[0]
-        if found:
-            ids = ", ".join(str(peer.id) for peer in found)
-            raise UnknownPeer(f"{len(found)} peers are called {name!r} (ids {ids}): use the id", peer=name)
-        raise UnknownPeer(f"no peer is called {name!r}{self._instead(name)}", peer=name)
+        if len(found) > 1:
+            raise ambiguous(name, [peer.id for peer in found])
+        return found[0] if found else None
 
-    def _instead(self, name: str) -> str:
-        """What the caller may have meant, and who there is."""
-        if not self._peers:
-            return "; no peers are known"
-        close = get_close_matches(name.casefold(), self._by_folded_name, n=1)
-        meant = self._by_folded_name[close[0]][0].label if close else ""
-        known = sorted(_introduced(peer) for peer in self._peers)
-        more = f" and {len(known) - _SHOWN} more" if len(known) > _SHOWN else ""
-        question = f"; did you mean {meant!r}?" if meant else ";"
-        return f"{question} known: {', '.join(known[:_SHOWN])}{more}"
+
+def wanted_of(target: DropletId) -> DropletId:
+    """The canonical id, or the name, that a target asks for.
+
+    Raises:
+        UnknownPeer: it is a URL, or cannot be an id.
+    """
+    if is_url(target):
+        raise UnknownPeer(
+            f"{target!r} is an address; a target is a droplet's id or name, and addresses come from the "
+            "configuration or the Registry alone",
+            peer=target,
+        )
+    try:
+        return canonical_id(target)
+    except InvalidRequest as error:
+        raise UnknownPeer(f"{target!r} is no droplet id: {error}", peer=target) from error
+
+
+def ambiguous(name: str, ids: Iterable[DropletId | None]) -> UnknownPeer:
+    """More than one droplet has that name."""
+    listed = [str(each) for each in ids]
+    return UnknownPeer(f"{len(listed)} peers are called {name!r} (ids {', '.join(listed)}): use the id", peer=name)
+
+
+def not_known(wanted: DropletId, peers: Sequence[Peer], *, because: str = "") -> UnknownPeer:
+    """Nobody has that id or name: what the caller may have meant, who there is, and why we may not know better."""
+    name = str(wanted)
+    return UnknownPeer(f"no peer is called {name!r}{_instead(name, peers)}{because}", peer=wanted)
+
+
+def _instead(name: str, peers: Sequence[Peer]) -> str:
+    if not peers:
+        return "; no peers are known"
+    called = {peer.name.casefold(): peer.label for peer in peers[:_COMPARED] if peer.name}
+    close = get_close_matches(name.casefold(), called, n=1)
+    known = nsmallest(_SHOWN, map(_introduced, peers))
+    more = f" and {len(peers) - _SHOWN} more" if len(peers) > _SHOWN else ""
+    question = f"; did you mean {called[close[0]]!r}?" if close else ";"
+    return f"{question} known: {', '.join(known)}{more}"
 
 
 def _introduced(peer: Peer) -> str:

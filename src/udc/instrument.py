@@ -108,6 +108,60 @@ class SendFinished(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PeersChanged(Event):
+    """The Registry told of droplets that came, changed or went; `known` is how many there are now."""
+
+    added: tuple[DropletId, ...]
+    changed: tuple[DropletId, ...]
+    removed: tuple[DropletId, ...]
+    known: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiscoveryStale(Event):
+    """The Registry cannot be asked any more; calls go to the peers that are known, for as long as it takes."""
+
+    error: str
+    known: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiscoveryFresh(Event):
+    """The Registry answers again, after `stale_seconds`."""
+
+    stale_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListDoubted(Event):
+    """The Registry said that there is nobody, without saying why; the `known` peers are kept."""
+
+    known: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StorageFailed(Event):
+    """A file of the droplet's own state could not be read or written; it goes on in memory.
+
+    Attributes:
+        what: which state: `receipts` or `peers`.
+        error: what failed.
+        moved_to: where the file was put aside, when it could not be read.
+    """
+
+    what: str
+    error: str
+    moved_to: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StorageRecovered(Event):
+    """State is written to disk again."""
+
+    what: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TokenRenewed(Event):
     """A new token was fetched for an audience."""
 

@@ -22,6 +22,9 @@ T = TypeVar("T")
 NOTHING_RAN: Final = frozenset({"NOT_READY", "DRAINING", "OVERLOADED", "RATE_LIMITED", "KEYS_UNAVAILABLE"})
 """Codes by which a peer says that nothing ran: any message type may be sent again (contract section 4)."""
 
+_ELSEWHERE: Final = frozenset({"DRAINING", "NOT_READY"})
+"""Those of them that say nothing of the droplet's other instances."""
+
 NEVER: Final = frozenset({"DEPENDENCY_UNAVAILABLE", "TIMEOUT", "INTERNAL_ERROR"})
 """Codes that stay final whatever else the answer says: the peer's own tries are spent, or it is its bug."""
 
@@ -94,6 +97,20 @@ def _may_pass(error: PeerError) -> bool:
     if error.code in NEVER:
         return False
     return error.retryable or error.status in GATEWAY
+
+
+def takes_no_work(error: BaseException) -> bool:
+    """Whether an instance of a droplet refused without beginning, so that the next one can be asked at once."""
+    if isinstance(error, PeerError):
+        return error.code in _ELSEWHERE
+    return isinstance(error, PeerUnreachable) and not isinstance(error.__cause__, ConfigError)
+
+
+def may_have_run(error: BaseException) -> bool:
+    """Whether the peer may have begun to work on the message; true for a cancellation."""
+    if isinstance(error, PeerError):
+        return error.code not in NOTHING_RAN
+    return not isinstance(error, DeliveryError) or error.may_have_run
 
 
 async def retrying(

@@ -104,10 +104,14 @@ class LogRing(logging.Handler):
     """Keeps the last log lines of one droplet as rows of `GET /logs`.
 
     Takes lines written while that droplet's code runs, and lines of nobody's.
+
+    Attributes:
+        level_before: of our own loggers, before the first droplet of the process came.
     """
 
     def __init__(self, *, instance_id: str, secrets: Iterable[str] = (), size: int = 1000) -> None:
         super().__init__()
+        self.level_before = logging.NOTSET
         self._instance_id = instance_id
         self._secrets = tuple(secrets)
         self._rows: deque[dict[str, Any]] = deque(maxlen=size)  # Any: JSON values

@@ -10,14 +10,14 @@ import anyio
 from anyio.abc import TaskStatus
 
 from udc._clock import loop_clock
-from udc._runtime import Plan, Runtime
+from udc._runtime import Hook, Plan, Runtime
 from udc._types import DropletId
-from udc._wiring import membership, nearby, outgoing, trust, work
+from udc._wiring import endpoints, membership, nearby, outgoing, trust, work
 from udc._wiring.definition import Definition, Premises
 from udc._wiring.facts import capture, make_facts, secrets_of
 from udc._wiring.settings import Settings
 from udc._wiring.surroundings import Surroundings
-from udc.clients.choose import Caller
+from udc.config import DropletConfig
 from udc.dispatch.contexts import Contexts
 from udc.dispatch.dedup import Ledger
 from udc.dispatch.run import Dispatcher, DispatchLimits
@@ -31,12 +31,9 @@ from udc.services.jobs import Job, ReadyHooks
 from udc.stats import ProcessSampler, Stats
 from udc.surface._base import Endpoint, Surface
 from udc.surface.border import Busy, HttpSurface, check_accepts
-from udc.surface.control import Control
-from udc.surface.describe import Describe
 from udc.surface.facts import ProofBook
 from udc.surface.guard import FailureLimit, Guard
 from udc.surface.messages import Messages
-from udc.surface.observe import Observe
 from udc.surface.openapi import OpenApi
 from udc.surface.sending import Sending
 from udc.surface.working import TraceCancel, Working, reserved
@@ -67,7 +64,7 @@ class Composition:
         definition.settle(self._premises())
         self._messaging(definition)
         self._work()
-        self.membership = self._membership()
+        self.membership = membership.of(self)
         self.runtime = Runtime(
             self._plan(),
             lifecycle=self.lifecycle,
@@ -159,7 +156,7 @@ class Composition:
         self.desk = TaskDesk(
             work.TaskWorker(self.table, self.dispatcher, me=self.facts.id, ambient=self.ambient),
             tell=work.tell_orchestrator(self.messenger, config.orchestrator.id),
-            spawn=self._spawn,
+            spawn=self.spawn,
             instrument=self.instrument,
             ambient=self.ambient,
             limit=lambda: self.settings.config.limits.in_flight,
@@ -201,14 +198,14 @@ class Composition:
             instrument=self.instrument,
             ambient=self.ambient,
         )
-        self.describe = self._describe(lambda: surface.routes.table)
+        self.describe = endpoints.describe(self, lambda: surface.routes.table)
         openapi = OpenApi(self.facts, rows=lambda: surface.routes.table, public=security.public_openapi)
         rows: list[Endpoint] = [
             *self.describe.table(),
             *messages.table(),
             *Sending(self.messenger, ambient=self.ambient).table(),
-            *self._observe().table(),
-            *self._control().table(),
+            *endpoints.observe(self).table(),
+            *endpoints.control(self).table(),
             *self.working.table(),
             *openapi.table(),
             *self.table.endpoints,
@@ -227,77 +224,12 @@ class Composition:
         )
         return surface
 
-    def _membership(self) -> membership.Membership:
-        return membership.make_membership(
-            self.settings.config,
-            membership.Self(
-                facts=self.facts,
-                public_key=self.instance_key.public_key,
-                lifecycle=self.lifecycle,
-                status=lambda: self.describe.status,
-                fingerprint=lambda: self.describe.fingerprint,
-                in_flight=lambda: self.dispatcher.in_flight.count,
-            ),
-            Caller(
-                droplet_id=self.facts.id,
-                instance_id=self.facts.instance_id,
-                name=self.facts.name,
-                client=self.client,
-                tokens=self.tokens,
-                usage=lambda: membership.usage(self.stats),
-            ),
-            nearby=self.nearby,
-            tokens=self.tokens,
-            keys=self.keys,
-            proofs=self.proofs,
-            ambient=self.ambient.branch(),
-            instrument=self.instrument,
-        )
-
-    def _describe(self, rows: Callable[[], tuple[Endpoint, ...]]) -> Describe:
-        return Describe(
-            self.facts,
-            lifecycle=self.lifecycle,
-            stats=self.stats,
-            proofs=self.proofs,
-            ambient=self.ambient,
-            actions=self.table.actions,
-            rows=rows,
-            measured=self.dependencies.measured,
-            services_down=lambda: self.runtime.services_down,
-            load=lambda: self.dispatcher.in_flight.count / self.dispatcher.in_flight.limit,
-            presence=lambda: self.membership.presence,
-        )
-
-    def _observe(self) -> Observe:
-        return Observe(
-            droplet_id=self.facts.id,
-            stats=self.stats,
-            logs=self.logs,
-            events=self.events,
-            proofs=self.proofs,
-            in_flight=lambda: self.dispatcher.in_flight.count,
-            public_metrics=self.settings.config.security.public_metrics,
-        )
-
-    def _control(self) -> Control:
-        enabled = self.settings.config.security.emergency_stop
-        return Control(
-            reload=self.settings.reload,
-            spawn=self._spawn,
-            stop=self.request_stop,
-            exit_process=self.surroundings.exit_process if enabled else None,
-            proofs=self.proofs,
-            instrument=self.instrument,
-            ambient=self.ambient,
-        )
-
     def _plan(self) -> Plan:
         hook = self.dispatcher.run_hook
         return Plan(
             resources=(lambda: capture(self.logs, self.settings), lambda: self.client),
             lifespan=self.definition.lifespan,
-            on_start=[partial(hook, each) for each in self.table.hooks("start")],
+            on_start=[*(partial(hook, each) for each in self.table.hooks("start")), *self._listening()],
             on_stop=[partial(hook, each) for each in self.table.hooks("stop")],
             services=self._services(),
             drain=self._drain,
@@ -305,6 +237,10 @@ class Composition:
             leave=self.membership.leave,
             grace_seconds=lambda: self.settings.config.limits.grace_seconds,
         )
+
+    def _listening(self) -> list[Hook]:
+        listen = self.surroundings.listen
+        return [] if listen is None else [listen]
 
     def _services(self) -> list[Service]:
         keys = [] if self.keys is None else [self.keys]
@@ -336,7 +272,8 @@ class Composition:
         await self.dispatcher.in_flight.drained()
         await self.desk.last_words()
 
-    def _spawn(self, call: Callable[[], Coroutine[Any, Any, object]], *, name: str) -> None:
+    def spawn(self, call: Callable[[], Coroutine[Any, Any, object]], *, name: str) -> None:
+        """Run it in the background; see `Runtime.spawn`."""
         self.runtime.spawn(call, name=name)
 
     def _note_commands(self, event: Event, /) -> None:
@@ -370,6 +307,20 @@ class Hosted:
     def droplet_id(self) -> DropletId:
         """The id it goes by."""
         return self.parts.facts.id
+
+    @property
+    def config(self) -> DropletConfig:
+        """Its configuration."""
+        return self.parts.settings.config
+
+    @property
+    def grace_seconds(self) -> float:
+        """How long work in flight may go on when it stops."""
+        return self.config.limits.grace_seconds
+
+    async def until_stopping(self) -> None:
+        """Return when it has been asked to stop, by whomever."""
+        await self.parts.runtime.until_stopping()
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Live once; see `Runtime.serve`."""

@@ -78,10 +78,10 @@ def make_verifier(
     config: DropletConfig,
     *,
     me: DropletId,
-    nearby: Nearby | None,
     client: HttpClient,
     ambient: Ambient,
     instrument: Instrument,
+    nearby: Nearby | None = None,
 ) -> tuple[Verifier, FollowedKeys | None]:
     """What checks bearer tokens, and the service that keeps its keys fresh, where they come from somewhere else.
 
@@ -143,10 +143,10 @@ def make_tokens(
     *,
     me: DropletId,
     source: TokenSource | None,
-    nearby: Nearby | None,
     client: HttpClient,
     ambient: Ambient,
     instrument: Instrument,
+    nearby: Nearby | None = None,
 ) -> tuple[TokenKeeper, Service]:
     """What holds our own tokens, and the service that renews them.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from udc._ids import Ambient
-from udc.context import Context, Lineage, Metrics, Progress, Sender
+from udc.context import Context, Lineage, Metrics, Progress, Spreader
 from udc.identity.claims import Principal
 from udc.messages import Message
 
@@ -36,7 +36,7 @@ class Contexts:
         metrics: what they count with.
     """
 
-    sender: Sender
+    sender: Spreader
     ambient: Ambient
     metrics: Metrics = NoMetrics()  # noqa: RUF009 - it holds nothing
 

@@ -144,7 +144,7 @@ class House:
             raise RuntimeError("this mesh is not open: use it in 'async with'")
         member.lives += 1
         line = Line(self.network)
-        hosted = member.droplet._host(self._surroundings(member, line))  # noqa: SLF001 - made for us and the adapters
+        hosted = member.droplet._host(self._surroundings(member, line))  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # for us and adapters
         life = Life(hosted, endpoint=member.endpoint, line=line, network=self.network)
         member.life = life
         self._tasks.start_soon(life.run, name=f"droplet {member.name}")
@@ -227,7 +227,7 @@ class House:
 
     def _settings(self, member: Member) -> dict[str, Any]:  # Any: values of many types
         issuer = self.fake_registry.keys
-        settings = {
+        settings: dict[str, Any] = {  # Any: values of many types
             "droplet.url": member.endpoint,
             "droplet.secret": self.fake_registry.secret,
             "registry.id": self.registry.id,
@@ -269,7 +269,7 @@ def _members(droplets: Sequence[Droplet | Make], foreign: frozenset[DropletId]) 
 
 def _member(given: Droplet | Make) -> Member:
     droplet = given if isinstance(given, Droplet) else given()
-    definition = droplet._definition()  # noqa: SLF001 - the façade's own word on what it is
+    definition = droplet._definition()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # its word on itself
     loaded = configuration.load(explicit=definition.explicit, environ={}, file=None, attributes=definition.attributes)
     about = loaded.config.droplet
     if about.id is None or not about.name:

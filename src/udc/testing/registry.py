@@ -136,7 +136,8 @@ class FakeRegistry(Droplet):
         self.keys.wall = around.ambient.wall
         self.desk.url = str(around.explicit.get("droplet.url", self._explicit.get("droplet.url", "")))
         mesh = self.keys.audience
-        audiences = frozenset({mesh, own_audience(mesh, self.id or 1), registry_audience(mesh)})
+        own = around.explicit.get("registry.id", self._explicit.get("droplet.id", self.id))
+        audiences = frozenset({mesh, own_audience(mesh, own), registry_audience(mesh)})
         self.desk.verifier = self._verifier = TokenVerifier(
             self.desk.keyring, issuer=self.keys.issuer, audiences=audiences, ambient=around.ambient
         )

@@ -141,6 +141,7 @@ class _Close:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        failed: list[Exception] = []
         with anyio.CancelScope(shield=True):
             failed = await self._house.close(at_once=error is not None)
             await self._world.close()

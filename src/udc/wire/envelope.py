@@ -221,7 +221,15 @@ def encode_message(
         written = _canonical(message, trace_id, target)
     else:
         written = _superset(message, trace_id, target, peer, signature)
-    return json_text.write(written), _headers(message, trace_id)
+    return _bytes(written), _headers(message, trace_id)
+
+
+def _bytes(written: dict[str, Any]) -> bytes:  # Any: JSON values
+    payload = written["payload"]
+    if isinstance(payload, json_text.Prewritten):
+        del written["payload"]
+        return json_text.write_with(written, "payload", payload.text)
+    return json_text.write(written)
 
 
 def _canonical(message: Message, trace_id: str, target: DropletId | None) -> dict[str, Any]:  # Any: JSON values

@@ -81,3 +81,22 @@ def as_mapping(value: Any) -> Mapping[str, Any]:  # Any: a JSON value
     """The object that `value` is or holds as a string, else an empty one."""
     value = unfold(value)
     return value if isinstance(value, dict) else {}
+
+
+class Prewritten(dict[str, Any]):  # Any: JSON values
+    """A JSON object with its text made once, for the many bodies that hold it. Do not change it.
+
+    Raises:
+        TypeError: something in it cannot be made JSON.
+    """
+
+    __slots__ = ("text",)
+
+    def __init__(self, value: Mapping[str, Any]) -> None:  # Any: likewise
+        super().__init__(value)
+        self.text: bytes = write(value)
+
+
+def write_with(value: dict[str, Any], name: str, text: bytes) -> bytes:  # Any: likewise
+    """JSON bytes of an object that is not empty, with one more member whose JSON text is there already."""
+    return b"%s,%s:%s}" % (write(value)[:-1], write(name), text)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from udc._ids import seeded
+from udc._types import DropletId
 from udc.context import Order
 from udc.dispatch.contexts import Contexts
 from udc.dispatch.run import Dispatcher, DispatchLimits, Middleware
 from udc.dispatch.table import HandlerTable, check_class
+from udc.errors import DeliveryError, TokenError
 from udc.identity.claims import Principal
 from udc.instrument import Event, Instrument
 from udc.messages import Message, MessageType, Peer, Reply
@@ -38,6 +41,18 @@ class Peers:
         self.orders.append(order)
         data = self.answer(order)
         return Reply(peer=Peer(endpoint="http://x", name=str(order.target)), trace_id=order.lineage.trace_id, data=data)
+
+    async def spread(
+        self, order: Order, *, capability: str | None
+    ) -> dict[DropletId, Reply | DeliveryError | TokenError]:
+        """To 1, 2 and 3, or with a capability to 4 alone; an answer that is an error is one."""
+        results: dict[DropletId, Reply | DeliveryError | TokenError] = {}
+        for target in (1, 2, 3) if capability is None else (4,):
+            try:
+                results[target] = await self.send(replace(order, target=target))
+            except DeliveryError as error:
+                results[target] = error
+        return results
 
 
 def message(kind: str = "query", action: str | None = "quota", data: Any = None, **fields: Any) -> Message:

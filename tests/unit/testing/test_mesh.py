@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 
@@ -202,6 +203,16 @@ async def test_sync_handlers_run_in_line_in_virtual_time() -> None:
 async def test_sync_handlers_run_in_threads_in_real_time() -> None:
     async with mesh(Echo()) as world:
         assert await world.client.query("Echo", "thread") is False
+
+
+def test_it_needs_no_plugin() -> None:
+    """As under pytest-asyncio: a task of asyncio's own, and nothing of anyio's around it."""
+
+    async def body() -> object:
+        async with mesh(Echo()) as world:
+            return await world.client.query("Echo", "echo", {"text": "a"})
+
+    assert asyncio.run(body()) == "a"
 
 
 async def test_a_mesh_is_used_once() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import virtual_time
 from udc.identity.sources import unverified_claims
-from udc.testing import Answer, World, mesh
+from udc.testing import Answer, FakeRegistry, World, mesh
 
 pytestmark = virtual_time
 ALONE = {"registry.auto_register": False}
@@ -266,6 +266,11 @@ async def test_knobs() -> None:
             ("/auth/token", 200),
         ]
         assert "test-secret" not in repr(world.registry.calls)
+
+
+async def test_another_id() -> None:
+    async with mesh(FakeRegistry(config={"droplet.id": 7})) as world:
+        assert (await world.request("GET", 7, "/droplets")).status == 200
 
 
 async def test_down_is_refused_in_a_mesh() -> None:

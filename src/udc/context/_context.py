@@ -8,80 +8,26 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, Protocol, TypedDict, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, Protocol, TypeVar, Unpack, overload
 
 import anyio
-from pydantic import ValidationError
 
 from udc._ids import Ambient
 from udc._types import UNSET, DropletId, JsonObject
-from udc.dispatch.values import adapter_of, fit, problems
-from udc.errors import HopLimit, InvalidReply
+from udc.context._broadcast import Broadcast, gathered
+from udc.context._order import Lineage, Order, Spreader
+from udc.context._verb import CallOptions, Verb
+from udc.errors import HopLimit
 from udc.identity.claims import Principal
 from udc.messages import MAX_HOPS, Message, MessageType, Priority, Reply
-
-__all__ = ["CallOptions", "Context", "Lineage", "Metrics", "Order", "Progress", "Sender", "Verb", "current_context"]
 
 if TYPE_CHECKING:
     from typing_extensions import TypeForm  # pydantic brings it; only type checkers read it
 
 T = TypeVar("T")
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lineage:
-    """Where an outgoing message comes from.
-
-    Attributes:
-        trace_id: shared by every message that one first message caused.
-        hops: how many droplets the trace has been through, this one included.
-        deadline: when the work it belongs to must be done, by `anyio.current_time()`; `None` = no end set.
-        on_behalf_of: for whom the work is done, when that is not the sender.
-    """
-
-    trace_id: str
-    hops: int = 0
-    deadline: float | None = None
-    on_behalf_of: DropletId | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """An outgoing message as its sender asks for it; the messenger makes the `Message`.
-
-    Attributes:
-        action, data: written by the contract's rule (section 3), unless `payload` is given.
-        payload: the whole payload, sent verbatim.
-        timeout_seconds: limit of the whole call with its retries; the lineage's deadline counts as well.
-        retries: how often to try again; `None` = the policy's number.
-        message_id: its identity for de-duplication; `None` = a fresh one.
-    """
-
-    target: DropletId
-    message_type: MessageType
-    lineage: Lineage
-    action: str | None = None
-    data: Any = None  # Any: whatever can be made JSON
-    payload: JsonObject | None = None
-    timeout_seconds: float | None = None
-    retries: int | None = None
-    priority: Priority = Priority.NORMAL
-    message_id: str | None = None
-
-
-class Sender(Protocol):
-    """Sends messages: the messenger, or a test's stand-in."""
-
-    async def send(self, order: Order) -> Reply:
-        """Deliver the order and return the peer's receipt.
-
-        On cancel the call is given up; the peer may have worked on it.
-
-        Raises:
-            DeliveryError: it did not succeed; the subclass says whether it may have run.
-        """
-        ...
+WrittenType = MessageType | Literal["query", "command", "event", "status"]
+"""The message types that are sent, spelled either way."""
 
 
 class Metrics(Protocol):
@@ -102,81 +48,6 @@ class Metrics(Protocol):
 
 Progress = Callable[[float, str], Awaitable[None]]
 """Takes a task's percentage and note on their way to the Orchestrator."""
-
-
-class CallOptions(TypedDict, total=False):
-    """What every outgoing call takes beside its content.
-
-    Attributes:
-        timeout_seconds: limit of the whole call with its retries (default: the messenger's, 10 s); an
-            inherited deadline that ends earlier counts.
-        retries: how often to try again (default: the retry policy's).
-        priority: `high`, `normal` or `low`.
-        message_id: its identity for de-duplication (default: a fresh one).
-    """
-
-    timeout_seconds: float | None
-    retries: int | None
-    priority: Priority | Literal["high", "normal", "low"]
-    message_id: str | None
-
-
-class Verb:
-    """One way to call a peer for its data: `ctx.query`, `ctx.command`, `ctx.event`, `ctx.status`."""
-
-    __slots__ = ("_context", "_message_type")
-
-    def __init__(self, context: Context, message_type: MessageType) -> None:
-        self._context = context
-        self._message_type = message_type
-
-    @overload
-    async def __call__(
-        self,
-        target: DropletId,
-        action: str,
-        data: object = None,
-        *,
-        returns: TypeForm[T],
-        **options: Unpack[CallOptions],
-    ) -> T: ...
-
-    @overload
-    async def __call__(
-        self,
-        target: DropletId,
-        action: str,
-        data: object = None,
-        **options: Unpack[CallOptions],
-    ) -> Any: ...  # Any: without `returns=` only the caller knows what the peer sends
-
-    async def __call__(
-        self,
-        target: DropletId,
-        action: str,
-        data: object = None,
-        *,
-        returns: object = UNSET,
-        **options: Unpack[CallOptions],
-    ) -> Any:  # Any: see the overloads
-        """Call a peer and return the data it answers with.
-
-        On cancel the call is given up; the peer may have worked on it.
-
-        Args:
-            target: the peer's id or name.
-            action: what is asked of it.
-            data: the handler's data there: whatever can be made JSON, pydantic models and dataclasses included.
-            returns: the type to validate the answer against, and the type returned; `int | None` will do.
-            options: see `CallOptions`.
-
-        Raises:
-            DeliveryError: the call did not succeed: `PeerError`, `PeerUnreachable`, `CallTimeout`, ….
-            InvalidReply: the answer is not what `returns` asks for.
-            HopLimit: the trace has been through 16 droplets.
-        """
-        reply = await self._context.call(target, action, data, message_type=self._message_type, **options)
-        return reply.data if returns is UNSET else _as_asked(reply, returns, target, action)
 
 
 class _TraceLog(logging.LoggerAdapter[logging.Logger]):
@@ -203,7 +74,7 @@ class Context:
 
     def __init__(
         self,
-        sender: Sender,
+        sender: Spreader,
         *,
         ambient: Ambient,
         metrics: Metrics,
@@ -287,7 +158,7 @@ class Context:
         action: str,
         data: object = None,
         *,
-        message_type: MessageType | Literal["query", "command", "event", "status"] = MessageType.QUERY,
+        message_type: WrittenType = MessageType.QUERY,
         **options: Unpack[CallOptions],
     ) -> Reply:
         """Call a peer and return its whole receipt: `handled`, `duplicate`, `peer` and all.
@@ -300,7 +171,7 @@ class Context:
     async def send(
         self,
         target: DropletId,
-        message_type: MessageType | Literal["query", "command", "event", "status"],
+        message_type: WrittenType,
         payload: JsonObject,
         **options: Unpack[CallOptions],
     ) -> Reply:
@@ -309,6 +180,61 @@ class Context:
         Raises and cancels as `call` does.
         """
         return await self._sender.send(self._order(target, MessageType(message_type), {"payload": payload}, **options))
+
+    @overload
+    async def broadcast(
+        self,
+        action: str,
+        data: object = None,
+        *,
+        message_type: WrittenType = MessageType.EVENT,
+        capability: str | None = None,
+        returns: TypeForm[T],
+        **options: Unpack[CallOptions],
+    ) -> Broadcast[T]: ...
+
+    @overload
+    async def broadcast(
+        self,
+        action: str,
+        data: object = None,
+        *,
+        message_type: WrittenType = MessageType.EVENT,
+        capability: str | None = None,
+        **options: Unpack[CallOptions],
+    ) -> Broadcast[Any]: ...  # Any: without `returns=` only the caller knows what the peers send
+
+    async def broadcast(
+        self,
+        action: str,
+        data: object = None,
+        *,
+        message_type: WrittenType = MessageType.EVENT,
+        capability: str | None = None,
+        returns: object = UNSET,
+        **options: Unpack[CallOptions],
+    ) -> Broadcast[Any]:  # Any: see the overloads
+        """Send one message to every droplet that is known, once per droplet id, ourselves left out.
+
+        At most 64 at a time; nobody waits for a slow one but its own place. All share one deadline. A delivery
+        that fails is part of the result, not an exception. On cancel those under way are given up.
+
+        Args:
+            action: what is told, or asked.
+            data: the handler's data there: whatever can be made JSON.
+            message_type: an event unless you say otherwise.
+            capability: only to droplets that offer it.
+            returns: the type to validate each answer against; one that does not fit is an error of that droplet.
+            options: see `CallOptions`; `timeout_seconds` is the limit of the whole broadcast.
+
+        Raises:
+            HopLimit: the trace has been through 16 droplets; nothing was sent.
+            TypeError: the data cannot be made JSON; nothing was sent.
+        """
+        everyone = "everyone" if capability is None else capability
+        order = self._order(everyone, MessageType(message_type), {"action": action, "data": data}, **options)
+        results = await self._sender.spread(order, capability=capability)
+        return gathered(order, results, returns)
 
     async def progress(self, percent: float, note: str = "") -> None:
         """Tell the Orchestrator how far a task is.
@@ -378,19 +304,6 @@ current_context: Final[ContextVar[Context | None]] = ContextVar("udc_current_con
 """The context of the handler, hook or job that runs now: log lines take their trace id from it."""
 
 _log = logging.getLogger("udc.handler")
-
-
-def _as_asked(reply: Reply, returns: object, target: DropletId, action: str) -> Any:  # Any: typed by Verb's overloads
-    try:
-        return fit(adapter_of(returns), reply.data)
-    except ValidationError as error:
-        first = problems(error)[0]
-        name = getattr(returns, "__name__", None) or str(returns)
-        raise InvalidReply(
-            f"{reply.peer.label} answered {action!r} with something other than {name}: "
-            f"{first['field']}: {first['message']}",
-            peer=target,
-        ) from error
 
 
 def _lacks(name: str) -> NoReturn:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 import anyio
@@ -12,33 +12,20 @@ from udc._ids import Ambient
 from udc._types import DropletId
 from udc.context import Order
 from udc.directory import Directory
-from udc.errors import CallTimeout, ConfigError, DeliveryError, HopLimit, PeerUnreachable
-from udc.instrument import Instrument, SendAttempted, SendFinished
+from udc.errors import ConfigError, ConnectionLost, DeliveryError, HopLimit, PeerError, PeerUnreachable, TokenError
+from udc.instrument import Instrument
 from udc.messages import MAX_HOPS, Message, MessageType, Peer, Reply
-from udc.retry import RetryPolicy, may_retry, retrying
+from udc.messenger._call import Call, attempted, failure_of, finished, late
+from udc.messenger._spread import to_each
+from udc.retry import RetryPolicy, may_have_run, may_retry, retrying, takes_no_work
 from udc.transports._base import Transport
 from udc.wire.envelope import compose
+from udc.wire.json_text import Prewritten
 
 _REPEATABLE: Final = (MessageType.QUERY, MessageType.STATUS)
 _DEFAULT_SECONDS: Final = 10.0
-
-
-@dataclass(slots=True)
-class _Call:
-    """What one call knows of itself while it goes on."""
-
-    order: Order
-    message: Message
-    began: float
-    deadline: float
-    peer: Peer | None = None
-    attempts: int = 0
-    last: DeliveryError | None = None
-    asked: list[Peer] = field(default_factory=list)
-
-    @property
-    def label(self) -> str:
-        return self.peer.label if self.peer is not None else str(self.order.target)
+_INSTANCES: Final = 5
+"""How many instances are tried in one go: a droplet whose hundred instances all refuse must not be asked by all."""
 
 
 class Messenger:
@@ -99,20 +86,44 @@ class Messenger:
             with anyio.CancelScope(deadline=call.deadline):
                 if call.began < call.deadline:  # else not even the first step
                     return await self._tried(call)
-            raise _late(call)
+            raise late(call)
         except BaseException as error:
-            failure = _failure(error)
+            failure = failure_of(error)
             raise
         finally:
             self._forget(call)
-            self._instrument.emit(_finished(call, failure))
+            self._instrument.emit(finished(call, failure))
 
-    def _begin(self, order: Order) -> _Call:
+    async def spread(
+        self, order: Order, *, capability: str | None
+    ) -> Mapping[DropletId, Reply | DeliveryError | TokenError]:
+        """Deliver once to each droplet that is known (with `capability`: that offers it), ourselves left out.
+
+        The payload is made JSON once. All share one deadline. On cancel those under way are given up.
+
+        Raises:
+            HopLimit: the trace has been through 16 droplets; nothing was sent.
+            TypeError: the data cannot be made JSON; nothing was sent.
+        """
+        message = self._message(order)
+        shared = replace(
+            order,
+            action=None,
+            data=None,
+            payload=Prewritten(message.payload),
+            lineage=replace(order.lineage, deadline=self._deadline(order, anyio.current_time())),
+        )
+        others = [each for each in self._directory.droplets(capability=capability) if each != self._me]
+        return await to_each(others, lambda target: self.send(replace(shared, target=target)))
+
+    def _begin(self, order: Order) -> Call:
         now = anyio.current_time()
+        return Call(order, self._message(order), began=now, deadline=self._deadline(order, now))
+
+    def _deadline(self, order: Order, now: float) -> float:
         allowed = self._timeout_seconds if order.timeout_seconds is None else order.timeout_seconds
         inherited = order.lineage.deadline
-        deadline = now + allowed if inherited is None else min(now + allowed, inherited)
-        return _Call(order, self._message(order), began=now, deadline=deadline)
+        return now + allowed if inherited is None else min(now + allowed, inherited)
 
     def _message(self, order: Order) -> Message:
         lineage = order.lineage
@@ -135,7 +146,7 @@ class Messenger:
             priority=order.priority,
         )
 
-    async def _tried(self, call: _Call) -> Reply:
+    async def _tried(self, call: Call) -> Reply:
         order, policy = call.order, self._retry
         if order.retries is not None:
             policy = replace(policy, attempts=order.retries + 1)
@@ -146,34 +157,61 @@ class Messenger:
             return may_retry(error, order.message_type, deduplicated=known)
 
         return await retrying(
-            lambda number: self._attempt(call, number),
+            lambda _: self._attempt(call),
             policy=policy,
             again=again,
             chance=self._ambient.chance,
             deadline=call.deadline,
         )
 
-    async def _attempt(self, call: _Call, number: int) -> Reply:
-        """One delivery; finds the peer anew, since one that was refused may have moved."""
-        call.peer = peer = await self._directory.resolve(call.order.target)
+    async def _attempt(self, call: Call) -> Reply:
+        """One try, at one instance after the other until one takes the message.
+
+        Finds them anew each time, since one that refused may have moved.
+        """
+        first, *others = self._eligible(call, await self._directory.candidates(call.order.target))
+        for peer in (first, *others[: _INSTANCES - 1]):
+            try:
+                return await self._deliver(call, peer)
+            except (PeerUnreachable, ConnectionLost, PeerError) as error:
+                call.last = error
+                if isinstance(error, ConnectionLost) or takes_no_work(error):
+                    self._directory.avoid(peer)
+                if not takes_no_work(error):
+                    raise
+        raise call.last or PeerUnreachable(f"{call.label} has no instance", peer=call.label)
+
+    def _eligible(self, call: Call, peers: Sequence[Peer]) -> Sequence[Peer]:
+        """Those that may be asked: work that one may have begun is repeated there only, for others do not know it."""
+        if call.bound is None:
+            return peers
+        same = [peer for peer in peers if peer.endpoint == call.bound.endpoint]
+        if not same and call.last is not None:
+            raise call.last
+        return same
+
+    async def _deliver(self, call: Call, peer: Peer) -> Reply:
+        call.peer = peer
         transport = self._transport(peer)
         self._note(call, peer)
-        call.attempts = number
+        call.attempts += 1
         began = anyio.current_time()
         message = replace(
             call.message,
             target=peer.id,
-            attempt=number,
+            attempt=call.attempts,
             timeout_ms=max(1, round((call.deadline - began) * 1000)),
         )
         failure: str | None = None
         try:
             return await transport.deliver(peer, message)
         except BaseException as error:
-            failure = _failure(error)
+            failure = failure_of(error)
+            if call.order.message_type not in _REPEATABLE and may_have_run(error):
+                call.bound = peer
             raise
         finally:
-            self._instrument.emit(_attempted(message, peer, anyio.current_time() - began, failure))
+            self._instrument.emit(attempted(message, peer, anyio.current_time() - began, failure))
 
     def _transport(self, peer: Peer) -> Transport:
         scheme = peer.endpoint.partition("://")[0].lower()
@@ -184,56 +222,15 @@ class Messenger:
             raise PeerUnreachable(f"{peer.label}: {problem}", peer=peer.label) from ConfigError([problem])
         return transport
 
-    def _note(self, call: _Call, peer: Peer) -> None:
+    def _note(self, call: Call, peer: Peer) -> None:
         """Count the peer among those at work, until the whole call ends: one that was lost may still be."""
         if peer not in call.asked:
             call.asked.append(peer)
             self._under_way.setdefault(call.message.trace_id, []).append(peer)
 
-    def _forget(self, call: _Call) -> None:
+    def _forget(self, call: Call) -> None:
         peers = self._under_way.get(call.message.trace_id, [])
         for peer in call.asked:
             peers.remove(peer)
         if not peers:
             self._under_way.pop(call.message.trace_id, None)
-
-
-def _late(call: _Call) -> CallTimeout:
-    kind, action = call.order.message_type.value, call.message.action
-    what = f"{kind} {action!r}" if action else kind
-    if not call.attempts:
-        text = f"no time was left to send {what} to {call.label}: its deadline had passed"
-        return CallTimeout(text, peer=call.label)
-    tries = f"{call.attempts} attempt{'s' if call.attempts != 1 else ''}"
-    last = f"; the last one that ended: {call.last}" if call.last is not None else ""
-    seconds = f"{call.deadline - call.began:.3g} s"
-    return CallTimeout(f"{call.label} did not answer {what} within {seconds} ({tries}{last})", peer=call.label)
-
-
-def _failure(error: BaseException) -> str:
-    """The class's name; for a cancellation one word, whatever the backend's class is called."""
-    return type(error).__name__ if isinstance(error, Exception) else "Cancelled"
-
-
-def _attempted(message: Message, peer: Peer, seconds: float, failure: str | None) -> SendAttempted:
-    return SendAttempted(
-        peer=peer.label,
-        message_type=message.message_type.value,
-        action=message.action,
-        attempt=message.attempt,
-        seconds=seconds,
-        trace_id=message.trace_id,
-        error=failure,
-    )
-
-
-def _finished(call: _Call, failure: str | None) -> SendFinished:
-    return SendFinished(
-        peer=call.label,
-        message_type=call.order.message_type.value,
-        action=call.message.action,
-        attempts=call.attempts,
-        seconds=anyio.current_time() - call.began,
-        trace_id=call.message.trace_id,
-        error=failure,
-    )

@@ -1,0 +1,35 @@
+"""What a handler holds in its hand: the message it answers, and the way onward into the mesh."""
+
+from udc.context._broadcast import (
+    Broadcast,
+)
+from udc.context._context import (
+    Context,
+    Metrics,
+    Progress,
+    current_context,
+)
+from udc.context._order import (
+    Lineage,
+    Order,
+    Sender,
+    Spreader,
+)
+from udc.context._verb import (
+    CallOptions,
+    Verb,
+)
+
+__all__ = [
+    "Broadcast",
+    "CallOptions",
+    "Context",
+    "Lineage",
+    "Metrics",
+    "Order",
+    "Progress",
+    "Sender",
+    "Spreader",
+    "Verb",
+    "current_context",
+]
