@@ -13,7 +13,8 @@ from udc._http import HttpClient
 from udc._ids import Ambient
 from udc._wiring.nearby import NOT_IN_SIGHT, Nearby, NearbyRegistry
 from udc.clients._base import Beat, BeatAnswer, Presence, Registered, Registration, RegistryClient
-from udc.clients.choose import Caller, Usage, make_registry
+from udc.clients.choose import Caller, make_registry
+from udc.clients.usage import Usage
 from udc.config import DropletConfig
 from udc.errors import ConfigError, DeliveryError, TokenError
 from udc.identity.audiences import registry_audience
@@ -202,6 +203,8 @@ def of(parts: Composition) -> Membership:
             droplet_id=parts.facts.id,
             instance_id=parts.facts.instance_id,
             name=parts.facts.name,
+            endpoint=parts.facts.endpoint,
+            ambient=parts.ambient,
             client=parts.client,
             tokens=parts.tokens,
             usage=lambda: usage(parts.stats),

@@ -60,6 +60,9 @@ class RegistrySection(Section):
 
     id: Id = 1
     url: Url | None = None
+    style: RegistryStyle = "contract"
+    key: SecretText | None = None
+    key_file: KeyFile | None = None
     auto_register: Flag = True
     heartbeat_interval: Seconds = 10.0
     allow_anonymous: Flag | None = None
