@@ -19,6 +19,7 @@ from udc.config.fields import (
     Port,
     PrivatePem,
     PublicPem,
+    RegistryStyle,
     Seconds,
     SecretText,
     Text,
