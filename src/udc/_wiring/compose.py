@@ -258,7 +258,7 @@ class Composition:
 
     def _services(self) -> list[Service]:
         services: list[Service] = [
-            self.receipts,
+            self.storage.receipts,
             *self.key_services,
             self.token_service,
             self.directory,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import pytest
 
 from tests.conftest import virtual_time
 from tests.unit.discovery.kit import Finder, Registry, record
+from udc._types import JsonObject
 from udc.discovery import _snapshot
 from udc.instrument import StorageFailed, StorageRecovered
 
@@ -64,9 +65,12 @@ async def test_a_change_is_on_the_disk_soon_and_many_are_written_at_once(
 ) -> None:
     writes: list[int] = []
     real = _snapshot._write
-    monkeypatch.setattr(
-        _snapshot, "_write", lambda path, rows, revision: (writes.append(len(rows)), real(path, rows, revision))
-    )
+
+    def write(path: Path, rows: Sequence[JsonObject], revision: str | None) -> None:
+        writes.append(len(rows))
+        real(path, rows, revision)
+
+    monkeypatch.setattr(_snapshot, "_write", write)
     registry = Registry(record(14), watch=True)
     async with life(registry, tmp_path):
         for number in range(20, 30):
