@@ -14,7 +14,7 @@ import anyio
 from anyio.abc import TaskStatus
 
 from udc._ids import system
-from udc.errors import NotReady
+from udc.errors import LifecycleError, NotReady
 from udc.surface._base import HttpRequest, HttpResponse, Surface
 from udc.wire.faults import encode_error
 
@@ -61,8 +61,15 @@ class App:
     """The ASGI application of one droplet. Each lifespan is one life of the droplet."""
 
     def __init__(self, droplet: Hostable) -> None:
-        self._droplet = droplet
+        self._droplet: Hostable | None = droplet
         self._hosted: Hosted | None = None
+
+    @classmethod
+    def of(cls, hosted: Hosted) -> App:
+        """The application of a droplet whose life somebody else looks after; it has no lifespan."""
+        app = cls.__new__(cls)
+        app._droplet, app._hosted = None, hosted  # noqa: SLF001 - a constructor
+        return app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one ASGI connection."""
@@ -78,6 +85,8 @@ class App:
         await receive()
         started = False
         try:
+            if self._droplet is None:
+                raise LifecycleError("this droplet is started and stopped by whoever runs it: switch the lifespan off")
             self._hosted = self._droplet._host()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - kept out of users' way
             async with anyio.create_task_group() as tasks:
                 await tasks.start(_serve, self._hosted)
@@ -111,7 +120,13 @@ class App:
 
 
 def app(droplet: Hostable) -> App:
-    """The ASGI application that serves `droplet`."""
+    """The ASGI application that serves `droplet`.
+
+    Raises:
+        TypeError: it is a class; give an instance.
+    """
+    if isinstance(droplet, type):
+        raise TypeError(f"a class has no life to serve; give an instance: udc.asgi.app({droplet.__name__}())")
     return App(droplet)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from os import PathLike
 from typing import TYPE_CHECKING, Any, Final
 
 from udc._types import DropletId
@@ -18,8 +19,8 @@ from udc.instrument import Hook
 from udc.surface._base import Endpoint
 
 if TYPE_CHECKING:
-    from udc._wiring.compose import Hosted
-    from udc._wiring.definition import Definition
+    from udc._wiring.definition import Definition, Premises
+    from udc._wiring.hosted import Hosted
     from udc._wiring.surroundings import Surroundings
 
 _ATTRIBUTES: Final = ("id", "name", "steward", "version", "capabilities", "needs", "wants", "endpoints")
@@ -38,7 +39,8 @@ class Droplet:
             return f"Hello {who}"
     ```
 
-    Serve it with any ASGI server (`udc.asgi.app(Greeter())`), test it with `udc.testing.mesh(Greeter())`.
+    Run it with `Greeter().run()` or `udc run`, serve it with any ASGI server (`udc.asgi.app(Greeter())`), test it
+    with `udc.testing.mesh(Greeter())`.
     Identity and everything else can also come from the environment or `udc_config.json`, which win over
     class attributes (contract section 9); they are read when the droplet is served, not before.
 
@@ -106,6 +108,7 @@ class Droplet:
         Raises:
             LifecycleError: handlers are added after the start.
         """
+        _check_made(self)
         return self._table.on
 
     @property
@@ -119,6 +122,23 @@ class Droplet:
             raise LifecycleError(f"{type(self).__name__} is not running: droplet.mesh needs its connections")
         return self._context
 
+    def run(self, *, host: str | None = None, port: int | None = None, data: str | PathLike[str] | None = None) -> None:
+        """Serve until SIGTERM, SIGINT or `/shutdown`, then end gracefully; blocks. Needs `udc-mesh[run]`.
+
+        The signals belong to it while it runs; a second one ends the process at once. Call it in the main thread.
+
+        Args:
+            host, port: what to listen on (0 = any free port); by default what the configuration says.
+            data: the data directory.
+
+        Raises:
+            SystemExit: 2: the configuration cannot work, or the port cannot be had; 1: the droplet failed.
+                What and why stands on stderr.
+        """
+        from udc._wiring.program import run  # here for the same reason as below
+
+        run(self, host=host, port=port, data=data)
+
     def _host(self, surroundings: Surroundings | None = None) -> Hosted:
         """Make ready for one life; called by adapters and by `udc.testing`."""
         # Here, because what a running droplet needs costs start-up time.
@@ -130,9 +150,10 @@ class Droplet:
     def _definition(self) -> Definition:
         from udc._wiring.definition import Definition  # here for the same reason
 
+        _check_made(self)
         named = {f"droplet.{name}": getattr(self, name) for name in ("id", "name", "steward", "version")}
         return Definition(
-            attributes={name: value for name, value in named.items() if value},
+            attributes={name: value for name, value in named.items() if value not in (None, "")},
             explicit=self._explicit,
             capabilities=tuple(self.capabilities),
             needs=tuple(self.needs),
@@ -144,11 +165,29 @@ class Droplet:
             middleware=self._middleware,
             verifier=self._verifier,
             token_source=self._token_source,
+            settle=self._settle,
             attach=self._attach,
         )
 
+    def _settle(self, premises: Premises) -> Sequence[Endpoint]:
+        """Told where it is about to run; returns further endpoints, which this life alone has.
+
+        For droplets that need more than their `lifespan` knows.
+        """
+        return ()
+
     def _attach(self, context: Context | None) -> None:
         self._context = context
+
+
+def _check_made(droplet: Droplet) -> None:
+    """Refuse an object whose class has forgotten to call our `__init__`.
+
+    Raises:
+        DefinitionError: with the line to add.
+    """
+    if not hasattr(droplet, "_table"):
+        raise DefinitionError(f"{type(droplet).__qualname__}.__init__ does not call super().__init__(); add that line")
 
 
 def _check_names(cls: type[Droplet]) -> None:

@@ -218,6 +218,46 @@ class ServiceRecovered(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PresenceChanged(Event):
+    """How the droplet stands with its Registry changed: `unregistered`, `registered` or `lost`."""
+
+    before: str
+    after: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegistrationAccepted(Event):
+    """The Registry has taken our record; the seconds are those it named, if it did."""
+
+    beat_every_seconds: float | None
+    lease_ttl_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegistrationFailed(Event):
+    """The Registry has not taken our record, or cannot be asked yet; tried again after `retry_in_seconds`."""
+
+    error: str
+    retry_in_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BeatFailed(Event):
+    """A heartbeat did not succeed; the loop goes on after `retry_in_seconds`."""
+
+    error: str
+    retry_in_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeregistrationFailed(Event):
+    """The Registry was not told that the droplet leaves; its lease will run out instead."""
+
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TaskMoved(Event):
     """A task given to this droplet changed its state."""
 

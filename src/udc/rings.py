@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from udc._ids import Ambient, iso_utc
 from udc.context import current_context
-from udc.instrument import Event, MessageHandled, RequestAnswered, SendAttempted, SendFinished
+from udc.instrument import AuthenticationFailed, Event, MessageHandled, RequestAnswered, SendAttempted, SendFinished
 
 current_droplet: ContextVar[str | None] = ContextVar("udc_current_droplet", default=None)
 """The instance whose code is running, so that droplets that share a process keep their log lines apart."""
@@ -44,8 +44,8 @@ _SECRETS: Final = (
     ),
 )
 _SNAKE: Final = re.compile(r"(?<!^)(?=[A-Z])")
-_EVERYDAY: Final = (RequestAnswered, SendAttempted, MessageHandled, SendFinished)
-"""Events that happen at every message: counted elsewhere, and in a ring only of use when they tell of a failure."""
+_EVERYDAY: Final = (RequestAnswered, SendAttempted, MessageHandled, SendFinished, AuthenticationFailed)
+"""Events that others can cause as often as they like: counted elsewhere; failures of ours are kept."""
 
 
 def mask(text: str, secrets: Iterable[str] = ()) -> str:
@@ -104,10 +104,14 @@ class LogRing(logging.Handler):
     """Keeps the last log lines of one droplet as rows of `GET /logs`.
 
     Takes lines written while that droplet's code runs, and lines of nobody's.
+
+    Attributes:
+        level_before: of our own loggers, before the first droplet of the process came.
     """
 
     def __init__(self, *, instance_id: str, secrets: Iterable[str] = (), size: int = 1000) -> None:
         super().__init__()
+        self.level_before = logging.NOTSET
         self._instance_id = instance_id
         self._secrets = tuple(secrets)
         self._rows: deque[dict[str, Any]] = deque(maxlen=size)  # Any: JSON values

@@ -14,18 +14,19 @@ LAYERS: dict[str, int] = {
     "udc.messages": 1, "udc.models": 1, "udc.models.*": 1, "udc.wire": 1, "udc.wire.*": 1,
     "udc.config": 1, "udc.config.*": 1,
     # L2 policy: no I/O. A package that spans layers has its `__init__` in the lowest, for every import runs it.
-    "udc.dispatch": 2, "udc.dispatch.*": 2, "udc.context": 2, "udc.context.*": 2, "udc.retry": 2, "udc.instrument": 2, "udc._clock": 2, "udc.rings": 2,
+    "udc.dispatch": 2, "udc.dispatch.*": 2, "udc.context": 2, "udc.context.*": 2, "udc.retry": 2,
+    "udc.instrument": 2, "udc._clock": 2, "udc.rings": 2,
     "udc.transports": 2, "udc.transports._base": 2, "udc.identity": 2, "udc.identity.claims": 2,
     "udc.identity._base": 2, "udc.surface": 2, "udc.surface._base": 2,
     # L3 clients
-    "udc._http": 3, "udc._http.*": 3, "udc.clients": 3, "udc.clients.*": 3, "udc.discovery": 3, "udc.discovery.*": 3, "udc._sqlite": 3,
-    "udc.datadir": 3, "udc.transports.*": 3, "udc.directory": 3,
+    "udc._http": 3, "udc._http.*": 3, "udc.clients": 3, "udc.clients.*": 3, "udc.discovery": 3, "udc.discovery.*": 3,
+    "udc._sqlite": 3,    "udc.datadir": 3, "udc.transports.*": 3, "udc.directory": 3,
     "udc.messenger": 3, "udc.messenger.*": 3, "udc.identity.*": 3,
     # L4 core
     "udc.services": 4, "udc.services.*": 4, "udc.stats": 4, "udc.surface.*": 4, "udc.tasks": 4, "udc.tasks.*": 4,
     "udc._runtime": 4,
     # L5 adapters
-    "udc.asgi": 5, "udc._serve": 5,
+    "udc.asgi": 5, "udc._serve": 5, "udc._serve.*": 5,
     # L6 façade
     "udc.droplet": 6, "udc._wiring": 6, "udc._wiring.*": 6, "udc": 6,
     # L7 products
@@ -38,6 +39,12 @@ TYPING_ONLY_UPWARD: dict[tuple[str, str], str] = {}
 LAZY: dict[tuple[str, str], str] = {
     ("udc.droplet", "udc._wiring"): "what a running droplet needs costs start-up time",
     ("udc.stats", "psutil"): "likewise",
+    ("udc.cli.__main__", "udc.cli.app"): "typer is optional",
+    ("udc.cli.app", "udc.cli"): "each command loads what it needs, for start-up time",
+    ("udc.cli.app", "udc.messages"): "likewise",
+    ("udc.cli.output", "rich"): "likewise",
+    ("udc._wiring.program", "udc._serve"): "uvicorn is optional",
+    ("udc._wiring.program", "udc._wiring.hosting"): "likewise",
 }
 """(module, package or module of ours) → reason: imports inside functions that are accepted, with all below them."""
 
@@ -57,6 +64,8 @@ HOMES: dict[str, tuple[str, ...]] = {
     "starlette": ("udc.starlette", "udc.fastapi"),
     "aiohttp": ("udc.aiohttp",),
     "uvicorn": ("udc._serve",),
+    "typer": ("udc.cli",),
+    "rich": ("udc.cli",),
     "pytest": ("udc.testing",),
 }
 """Package → the modules (and what lies below them) that may import it."""

@@ -10,7 +10,7 @@ import functools
 import json
 import socket
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -286,6 +286,34 @@ class Server:
     client: httpx2.AsyncClient
 
 
+async def until(condition: Callable[[], bool | Awaitable[bool]], *, seconds: float = 8) -> None:
+    """Wait for what announces itself to nobody, by looking; fails after the time."""
+    with anyio.fail_after(seconds):
+        while True:
+            met = condition()
+            if met if isinstance(met, bool) else await met:
+                return
+            await anyio.sleep(0.001)
+
+
+async def in_phase(client: Client, phase: str) -> None:
+    """Wait until /readyz tells that phase."""
+
+    async def met() -> bool:
+        return bool((await client("GET", "/readyz")).json()["phase"] == phase)
+
+    await until(met)
+
+
+async def in_status(client: Client, status: str) -> None:
+    """Wait until /health tells that status."""
+
+    async def met() -> bool:
+        return bool((await client("GET", "/health")).json()["status"] == status)
+
+    await until(met)
+
+
 @asynccontextmanager
 async def uvicorn_serving(app: Any, **options: Any) -> AsyncIterator[tuple[uvicorn.Server, int]]:
     """A uvicorn on a free port of loopback, in this loop."""
@@ -297,9 +325,7 @@ async def uvicorn_serving(app: Any, **options: Any) -> AsyncIterator[tuple[uvico
     server = uvicorn.Server(config)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(server._serve, [listener])  # `serve` would take over the process's signals
-        with anyio.fail_after(5):
-            while not server.started:
-                await anyio.sleep(0.001)
+        await until(lambda: server.started)
         try:
             yield server, listener.getsockname()[1]
         finally:

@@ -11,8 +11,9 @@ import pytest
 from anyio.abc import SocketStream
 
 from tests.contract import served
-from tests.contract.served import ME, Answer, Client, Sample, World, envelope, settings, token
+from tests.contract.served import ME, Answer, Client, Sample, World, envelope, settings, token, until
 from udc import asgi
+from udc._types import UNSET
 from udc.errors import ConfigError
 
 way, anyio_backend, server, world = served.way, served.anyio_backend, served.server, served.world
@@ -150,7 +151,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("field", "value"), WRONG, ids=lambda value: repr(value)[:20])
-async def test_a_field_of_the_wrong_kind_is_named(world: World, field: str, value: object) -> None:
+async def test_a_field_of_the_wrong_kind_is_named(world: World, field: str, value: Any) -> None:
     droplet = Sample()
     client = await world.serve(droplet)
     refused(await message(client, envelope(**{field: value})), 400, "INVALID_REQUEST", field)
@@ -160,7 +161,7 @@ async def test_a_field_of_the_wrong_kind_is_named(world: World, field: str, valu
 async def test_a_missing_payload_is_named(world: World) -> None:
     droplet = Sample()
     client = await world.serve(droplet)
-    refused(await message(client, envelope(payload=served.UNSET)), 400, "INVALID_REQUEST", "payload")
+    refused(await message(client, envelope(payload=UNSET)), 400, "INVALID_REQUEST", "payload")
     await lives(client, droplet)
 
 
@@ -492,12 +493,12 @@ async def test_a_caller_that_leaves_does_not_end_accepted_work(world: World) -> 
             tasks.cancel_scope.cancel()  # as some servers do when the caller leaves
             droplet.go_on.set()
     else:
-        with anyio.move_on_after(0.2):
-            await message(client, envelope("wait", {}, message_type="command"))
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(message, client, envelope("wait", {}, message_type="command"))
+            await until(lambda: droplet.ran == ["wait"])
+            tasks.cancel_scope.cancel()
         droplet.go_on.set()
-        with anyio.fail_after(3):
-            while "waited" not in droplet.ran:
-                await anyio.sleep(0.001)
+        await until(lambda: "waited" in droplet.ran)
     await lives(client, droplet, "wait", "waited")
 
 
@@ -553,7 +554,7 @@ async def test_half_a_body_runs_nothing(world: World) -> None:
     client = await world.serve(droplet)
     whole = json.dumps(envelope()).encode()
     if world.server is None:
-        incoming = [{"type": "http.request", "body": whole, "more_body": True}, {"type": "http.disconnect"}]
+        incoming: list[Any] = [{"type": "http.request", "body": whole, "more_body": True}, {"type": "http.disconnect"}]
         connection = served.Connection(world.app, served.http_scope("POST", "/message"), incoming)
         await world.app(connection.scope, connection.receive, connection.send)
         assert connection.sent == []

@@ -14,6 +14,7 @@ import pytest
 from tests.contract import served
 from tests.contract.served import ME, Client, Extended, Sample, World, envelope, extra_rows, token
 from udc import Droplet, Endpoint, HttpRequest, HttpResponse
+from udc._wiring.surroundings import Surroundings
 from udc.errors import DefinitionError
 from udc.identity.instance_key import verify_signature
 from udc.wire.canonical import canonical_json
@@ -196,7 +197,8 @@ async def test_version(world: World) -> None:
 
 
 SAMPLE_LINE = re.compile(
-    r'[a-zA-Z_:][a-zA-Z0-9_:]*(\{([a-zA-Z_][a-zA-Z0-9_]*="(\\[\\"n]|[^"\\\n])*",?)*\})? (-?\d+(\.\d+)?(e[+-]?\d+)?|NaN|[+-]Inf)'
+    r'[a-zA-Z_:][a-zA-Z0-9_:]*(\{([a-zA-Z_][a-zA-Z0-9_]*="(\\[\\"n]|[^"\\\n])*",?)*\})? '
+    r"(-?\d+(\.\d+)?(e[+-]?\d+)?|NaN|[+-]Inf)"
 )
 
 
@@ -291,7 +293,7 @@ async def test_logs_are_limited_and_filtered(world: World) -> None:
 async def test_logs_of_two_droplets_in_one_process_are_apart(world: World) -> None:
     class Other(Sample):
         id = 15
-        needs = ()
+        needs = (99,)
 
     first = await world.serve(Sample())
     app = world.app
@@ -309,9 +311,9 @@ async def test_events_are_limited_and_filtered(world: World) -> None:
     client = await world.serve(Sample())
     await client("GET", "/state")
     await client("GET", "/state")
-    body = await got(client, "/events?event_type=authentication_failed")
-    assert [row["event_type"] for row in body["events"]] == ["authentication_failed"] * 2
-    assert body["events"][0]["detail"]["route"] == "/state"
+    body = await got(client, "/events")
+    # Strangers can fail to authenticate as often as they like: that is counted, not kept here.
+    assert {row["event_type"] for row in body["events"]} == {"phase_changed"}
     assert (body["droplet_id"], body["total"] >= 3) == (ME, True)
     a_time(body["events"][0]["timestamp"])
     phases = (await got(client, "/events?event_type=phase_changed&limit=1"))["events"]
@@ -563,7 +565,7 @@ async def test_a_clash_of_endpoints_raises_at_start_naming_both(way: str, path: 
         )
 
     with pytest.raises(DefinitionError) as caught:
-        Clashing()._host(served.Surroundings())
+        Clashing()._host(Surroundings())
     text = str(caught.value)
     assert "mine" in text
     assert path in text

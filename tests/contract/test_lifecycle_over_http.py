@@ -11,7 +11,19 @@ import httpx2
 import pytest
 
 from tests.contract import served
-from tests.contract.served import Connection, Life, Placed, Sample, World, envelope, http_scope, token
+from tests.contract.served import (
+    Connection,
+    Life,
+    Placed,
+    Sample,
+    World,
+    envelope,
+    http_scope,
+    in_phase,
+    in_status,
+    token,
+    until,
+)
 from udc import HttpRequest, HttpResponse, endpoint, on_start, on_stop
 from udc._wiring.surroundings import Surroundings
 from udc.asgi import App
@@ -77,11 +89,9 @@ async def test_the_phases_as_the_probes_show_them(world: World) -> None:
 
         answers: list[served.Answer] = []
         tasks.start_soon(work)
-        while droplet.ran != ["wait"]:
-            await anyio.sleep(0.001)
+        await until(lambda: droplet.ran == ["wait"])
         life.stop.set()
-        while (await client("GET", "/readyz")).json()["phase"] != "stopping":
-            await anyio.sleep(0.001)
+        await in_phase(client, "stopping")
         draining = await post(client, "/message", envelope(), "write")
         assert (draining.status, draining.code) == (503, "DRAINING")
         for path, body in (("/task", {"id": "a", "type": "work"}), ("/handle-chat", {"message": "x"})):
@@ -108,9 +118,7 @@ async def test_shutdown_answers_first_and_then_drains(world: World) -> None:
     body = answer.json()
     assert (answer.status, set(body)) == (200, {"shutdown_scheduled", "delay_seconds", "reason", "scheduled_at"})
     assert (body["shutdown_scheduled"], body["delay_seconds"], body["reason"]) == (True, 0, "an upgrade")
-    with anyio.fail_after(5):
-        while (await client("GET", "/readyz")).json()["phase"] != "stopped":
-            await anyio.sleep(0.001)
+    await in_phase(client, "stopped")
     assert droplet.stopped
     # The host goes on: only the droplet has stopped.
     assert (await post(client, "/message", envelope(), "write")).code == "DRAINING"
@@ -141,9 +149,7 @@ async def test_the_emergency_stop_answers_and_ends_the_process(world: World) -> 
     assert ended == []
     answer = await post(client, "/emergency-stop", {})
     assert answer.json()["stopping"] is True
-    with anyio.fail_after(3):
-        while not ended:
-            await anyio.sleep(0.001)
+    await until(lambda: bool(ended))
     assert ended == [True]
 
 
@@ -158,13 +164,11 @@ async def test_the_emergency_stop_comes_also_while_stopping_and_when_nobody_wait
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(work)
-        while droplet.ran != ["wait"]:
-            await anyio.sleep(0.001)
+        await until(lambda: droplet.ran == ["wait"])
         world.lives[0].stop.set()
         connection = Connection(world.app, http_scope("POST", "/emergency-stop", headers), [{"type": "http.request"}])
         connection.left.set()
-        while (await client("GET", "/readyz")).json()["phase"] != "stopping":
-            await anyio.sleep(0.001)
+        await in_phase(client, "stopping")
         await connection.run()
         assert ended == [True]
         droplet.go_on.set()
@@ -267,6 +271,7 @@ class Streaming(Sample):
         async def parts() -> Any:
             try:
                 yield b"first"
+                self.go_on.set()
                 await anyio.sleep_forever()
             finally:
                 self.closed.set()
@@ -299,7 +304,7 @@ class TestUnderUvicorn:
             with anyio.fail_after(5):
                 async with served.uvicorn_serving(
                     App(Placed(droplet, around())), lifespan="on", timeout_graceful_shutdown=0
-                ) as (server, port):
+                ) as (_, port):
                     stream = client.stream("GET", f"http://127.0.0.1:{port}/forever")
                     answer = await stream.__aenter__()
                     assert answer.status_code == 200
@@ -331,7 +336,7 @@ async def test_a_stream_ends_when_the_droplet_stops(world: World) -> None:
                 await world.server.client.get("/forever")
 
             tasks.start_soon(listen)
-            await anyio.sleep(0.05)
+            await droplet.go_on.wait()
         await post(client, "/shutdown", {"delay_seconds": 0})
         with anyio.fail_after(5):
             await droplet.closed.wait()
@@ -355,15 +360,11 @@ async def test_a_crashed_service_shows_in_health_until_it_is_back(world: World) 
     """Trap 1: it goes on serving, and says that something is wrong."""
     droplet = Crashing()
     client = await world.serve(droplet)
-    with anyio.fail_after(5):
-        while (await client("GET", "/health")).json()["status"] != "error":
-            await anyio.sleep(0.001)
+    await in_status(client, "error")
     ready = await client("GET", "/readyz")
     assert (ready.status, ready.json()["phase"], len(ready.json()["reasons"])) == (200, "degraded", 1)
     assert (await client("GET", "/health")).json()["ok"] is False
     assert (await post(client, "/message", envelope(), "write")).json()["data"] == "hi"
     droplet.broken = False
-    with anyio.fail_after(8):
-        while (await client("GET", "/health")).json()["status"] != "active":
-            await anyio.sleep(0.005)
+    await in_status(client, "active")
     assert json.loads((await client("GET", "/readyz")).body)["reasons"] == []

@@ -107,10 +107,7 @@ async def test_each_lifespan_is_a_life() -> None:
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (
-            ConfigError(["droplet.id: missing", "peers: none"]),
-            "the configuration has 2 problems:\n  - droplet.id: missing",
-        ),
+        (ConfigError(["droplet.id: missing", "peers: none"]), "the configuration has 2 problems:\n  - droplet.id: m"),
         (RuntimeError(), "RuntimeError"),
         (ExceptionGroup("two", [ValueError("a"), ValueError()]), "a; ValueError"),
     ],
@@ -136,14 +133,14 @@ async def test_a_droplet_that_cannot_be_made_is_a_failed_start() -> None:
 
 @pytest.mark.parametrize("when", ["run", "stop"])
 async def test_a_failure_after_the_start_is_a_failed_shutdown(when: str) -> None:
-    hosted = Stub(**{when: ValueError("no disk")})
+    error = ValueError("no disk")
+    hosted = Stub(run=error) if when == "run" else Stub(stop=error)
     life = Life(asgi.app(hosted))
+    hosted.crash.set()
+    if when == "stop":
+        life.stop.set()
     with pytest.raises(ExceptionGroup):
-        async with anyio.create_task_group() as tasks:
-            await tasks.start(life.run)
-            hosted.crash.set()
-            if when == "stop":
-                life.stop.set()
+        await life.run()
     assert life.messages[-1] == {"type": "lifespan.shutdown.failed", "message": "no disk"}
 
 
@@ -237,9 +234,9 @@ async def test_a_body_over_the_limit_never_reaches_the_surface(parts: Any, statu
 
 async def test_a_caller_that_leaves_within_its_body_causes_nothing() -> None:
     surface = Echo()
-    incoming = [{"type": "http.request", "body": b"ab", "more_body": True}, {"type": "http.disconnect"}]
+    incoming: list[Any] = [{"type": "http.request", "body": b"ab", "more_body": True}, {"type": "http.disconnect"}]
     connection = Connection(started(surface), http_scope("POST", "/"), incoming)
-    await started(surface)(connection.scope, connection.receive, connection.send)
+    await connection.app(connection.scope, connection.receive, connection.send)
     assert (surface.seen, connection.sent) == ([], [])
 
 

@@ -63,6 +63,10 @@ def test_every_code_of_the_contract_has_its_class_and_no_other() -> None:
     assert len(ANSWERS) == len(CONTRACT)
 
 
+def test_tracebacks_name_the_module_that_errors_are_imported_from() -> None:
+    assert {kind.__module__ for kind in DEFINED} == {"udc.errors"}
+
+
 def test_the_tree_in_the_docstring_is_the_tree() -> None:
     parents: list[str] = []
     drawn: set[tuple[str, str]] = set()

@@ -2,17 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
+from udc._http import HttpClient
+from udc._ids import Ambient
 from udc._types import DropletId
+from udc.config import DropletConfig
 from udc.context import Context
 from udc.dispatch.run import Middleware
 from udc.dispatch.table import HandlerTable
 from udc.identity._base import TokenSource, Verifier
 from udc.instrument import Hook
 from udc.surface._base import Endpoint
+from udc.surface.facts import Facts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Premises:
+    """What a droplet finds where it is about to run, before anything of it has started.
+
+    Attributes:
+        loopback: only this machine can reach it.
+        public_key: of this instance, as registered.
+        client: for HTTP requests of its own; open from the start hooks to the stop hooks.
+        threads: blocking work may run in threads; false in virtual time.
+    """
+
+    config: DropletConfig
+    facts: Facts
+    loopback: bool
+    public_key: str
+    client: HttpClient
+    ambient: Ambient
+    threads: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +46,7 @@ class Definition:
     Attributes:
         attributes: settings that the class gives, by their dotted names.
         explicit: settings of the constructor.
+        settle: told the premises, once they are known and before the start; returns further endpoints.
         attach: told the context for `droplet.mesh` while the droplet runs, and `None` after.
     """
 
@@ -37,4 +62,5 @@ class Definition:
     middleware: tuple[Middleware, ...]
     verifier: Verifier | None
     token_source: TokenSource | None
+    settle: Callable[[Premises], Sequence[Endpoint]]
     attach: Callable[[Context | None], None]

@@ -21,7 +21,7 @@ def make_facts(definition: Definition, settings: Settings, *, instance_id: str, 
         name=config.droplet.name,
         steward=config.droplet.steward,
         version=config.droplet.version,
-        endpoint=config.droplet.url or "",
+        endpoint=config.droplet.url or settings.own_address,
         instance_id=instance_id,
         started_at=started_at,
         capabilities=definition.capabilities,
@@ -41,9 +41,12 @@ def secrets_of(settings: Settings) -> tuple[str, ...]:
 
 @asynccontextmanager
 async def capture(ring: LogRing, settings: Settings) -> AsyncGenerator[None]:
-    """Let the ring hear every logger, and this droplet's own loggers be as loud as configured."""
+    """Let the ring hear every logger, and our own loggers be as loud as configured.
+
+    Droplets that share a process share those loggers, and end in any order: the last one puts the level back.
+    """
     root, own = logging.getLogger(), logging.getLogger("udc")
-    before = own.level
+    ring.level_before = next((other.level_before for other in _rings(root)), own.level)
     own.setLevel(settings.config.log_level)
     settings.subscribe(lambda config: own.setLevel(config.log_level))
     root.addHandler(ring)
@@ -51,4 +54,9 @@ async def capture(ring: LogRing, settings: Settings) -> AsyncGenerator[None]:
         yield
     finally:
         root.removeHandler(ring)
-        own.setLevel(before)
+        if not _rings(root):
+            own.setLevel(ring.level_before)
+
+
+def _rings(root: logging.Logger) -> list[LogRing]:
+    return [handler for handler in root.handlers if isinstance(handler, LogRing)]

@@ -25,11 +25,17 @@ class Settings:
     """
 
     def __init__(
-        self, surroundings: Surroundings, *, explicit: Mapping[str, object], attributes: Mapping[str, object]
+        self,
+        surroundings: Surroundings,
+        *,
+        explicit: Mapping[str, object],
+        attributes: Mapping[str, object],
+        own_verifier: bool = False,
     ) -> None:
         self._surroundings = surroundings
         self._explicit = {**explicit, **surroundings.explicit}
         self._attributes = dict(attributes)
+        self._own_verifier = own_verifier
         self._loaded = self._load(surroundings.config_file)
         self._followers: list[Callable[[configuration.DropletConfig], None]] = []
 
@@ -37,6 +43,21 @@ class Settings:
     def config(self) -> configuration.DropletConfig:
         """The configuration in use."""
         return self._loaded.config
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can reach the droplet."""
+        around = self._surroundings
+        listen_host = self.config.server.host if around.listening else None
+        return not configuration.beyond_loopback(self.config, listen_host=listen_host, loopback=around.loopback)
+
+    @property
+    def own_address(self) -> str:
+        """Where our own server can be reached while no `droplet.url` says it: on this machine. "" when nobody knows."""
+        server = self.config.server
+        known = self._surroundings.listening and self.loopback and server.port != 0
+        host = f"[{server.host}]" if ":" in server.host else server.host
+        return f"http://{host}:{server.port}" if known else ""
 
     def origin(self, name: str) -> str:
         """Where the value of a setting comes from; "default" when nobody gave one."""
@@ -79,8 +100,10 @@ class Settings:
             environ=around.environ,
             file=file,
             attributes=self._attributes,
+            identity_aliases=around.identity_aliases,
             listening=around.listening,
             loopback=around.loopback,
+            own_verifier=self._own_verifier,
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,9 @@ class Surroundings:
         environ: environment variables.
         config_file: the `udc_config.json` to read.
         explicit: settings that win over all others, those of the droplet's constructor included.
+        identity_aliases: whether `DROPLET_ID` and its like count; false where several droplets are hosted.
         listening: we run the server, so `server.host` tells where the droplet listens.
+        listen: opens the server's port; called when the start hooks are done.
         loopback: known from elsewhere (a mesh in memory); decides alone.
         make_client: makes the HTTP client.
         make_transports: makes the transports; `None` = HTTP only.
@@ -42,7 +44,9 @@ class Surroundings:
     config_file: Path | None = None
     explicit: Mapping[str, Any] = field(default_factory=dict)  # Any: values of many types
     ambient: Ambient = field(default_factory=system)
+    identity_aliases: bool = True
     listening: bool = False
+    listen: Callable[[], Awaitable[None]] | None = None
     loopback: bool | None = None
     make_client: Callable[[], HttpClient] = HttpClient
     make_transports: MakeTransports | None = None

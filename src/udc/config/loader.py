@@ -87,6 +87,7 @@ def load_for_start(
     identity_aliases: bool = True,
     listening: bool = False,
     loopback: bool | None = None,
+    own_verifier: bool = False,
 ) -> Loaded:
     """`load`, and the rules of `check_start`, with the problems of both listed at once.
 
@@ -94,6 +95,7 @@ def load_for_start(
         explicit, environ, file, attributes, identity_aliases: as for `load`.
         listening: we run the server, so `server.host` decides what loopback is; else `droplet.url` does.
         loopback: known from elsewhere: decides alone.
+        own_verifier: the droplet brings what checks tokens, so the settings need not name keys.
 
     Raises:
         ConfigError: every problem at once.
@@ -101,7 +103,14 @@ def load_for_start(
     draft, problems, unsure = _read(explicit, environ, file, attributes, identity_aliases=identity_aliases)
     config = draft.config
     listen_host = config.server.host if listening else None
-    problems += check_start(config, listen_host=listen_host, loopback=loopback, origins=draft.origins, unsure=unsure)
+    problems += check_start(
+        config,
+        listen_host=listen_host,
+        loopback=loopback,
+        own_verifier=own_verifier,
+        origins=draft.origins,
+        unsure=unsure,
+    )
     if problems:
         raise ConfigError(problems)
     return draft

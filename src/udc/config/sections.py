@@ -53,12 +53,16 @@ class DropletSection(Section):
 
 
 class RegistrySection(Section):
-    """The Registry; `heartbeat_interval` (seconds) counts only where the Registry names none."""
+    """The Registry; `heartbeat_interval` (seconds) counts only where the Registry names none.
+
+    `allow_anonymous` is for the Registry itself; unset = only on loopback.
+    """
 
     id: Id = 1
     url: Url | None = None
     auto_register: Flag = True
     heartbeat_interval: Seconds = 10.0
+    allow_anonymous: Flag | None = None
 
 
 class OrchestratorSection(Section):

@@ -73,6 +73,7 @@ def check_start(
     *,
     listen_host: str | None,
     loopback: bool | None = None,
+    own_verifier: bool = False,
     origins: Mapping[str, str] | None = None,
     unsure: frozenset[str] = frozenset(),
 ) -> list[str]:
@@ -82,11 +83,19 @@ def check_start(
         config: what to look at.
         listen_host: what our own server binds to; `None` = attached to somebody else's.
         loopback: as for `beyond_loopback`.
+        own_verifier: the droplet brings what checks tokens, so the settings need not name keys.
         origins: where the values come from, for the lines.
         unsure: settings whose values are not known to be meant; rules about them are left out.
     """
     beyond = beyond_loopback(config, listen_host=listen_host, loopback=loopback)
-    doubts = [*_identity(config), *_address_rules(config, listen_host), *_trust(config, beyond=beyond), *_peers(config)]
+    unplaced = listen_host is None and loopback is None and config.droplet.url is None
+    place = "beyond loopback (as it counts without DROPLET_URL)" if unplaced else "beyond loopback"
+    doubts = [
+        *_identity(config),
+        *_address_rules(config, listen_host),
+        *_trust(config, beyond=beyond, place=place, own_verifier=own_verifier),
+        *_peers(config),
+    ]
     return [_line(doubt, origins or {}) for doubt in doubts if unsure.isdisjoint(doubt.names)]
 
 
@@ -135,19 +144,19 @@ def _address_rules(config: DropletConfig, listen_host: str | None) -> Iterator[_
         yield _Doubt(names, f"{text}; wanted the URL that others reach it by (DROPLET_URL)")
 
 
-def _trust(config: DropletConfig, *, beyond: bool) -> Iterator[_Doubt]:
+def _trust(config: DropletConfig, *, beyond: bool, place: str, own_verifier: bool) -> Iterator[_Doubt]:
     security = config.security
-    place = ("server.host", "droplet.url")
+    names = ("server.host", "droplet.url")
     if beyond and not security.require_auth:
-        text = "security.require_auth: False beyond loopback; wanted true, or a server and URL on 127.0.0.1"
-        yield _Doubt(("security.require_auth", *place), text)
-    if beyond and not has_key_source(config):
+        text = f"security.require_auth: False {place}; wanted true, or a server and URL on 127.0.0.1"
+        yield _Doubt(("security.require_auth", *names), text)
+    if beyond and not own_verifier and not has_key_source(config):
         sources = ("registry.url", "security.public_key", "security.jwks_url", "security.signing_key")
-        text = f"security: no source of verification keys beyond loopback; wanted one of {', '.join(sources)}"
-        yield _Doubt((*sources, *place), text)
+        text = f"security: no source of verification keys {place}; wanted one of {', '.join(sources)}"
+        yield _Doubt((*sources, *names), text)
     if security.token is not None and security.signing_key is not None:
-        names = ("security.token", "security.signing_key")
-        yield _Doubt(names, "security.token: given together with security.signing_key; wanted one of the two")
+        both = ("security.token", "security.signing_key")
+        yield _Doubt(both, "security.token: given together with security.signing_key; wanted one of the two")
 
 
 def _peers(config: DropletConfig) -> Iterator[_Doubt]:

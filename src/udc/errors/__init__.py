@@ -124,3 +124,6 @@ __all__ = [
     "UnknownPeer",
     "UnsupportedMediaType",
 ]
+
+for _name in __all__:
+    globals()[_name].__module__ = __name__  # tracebacks tell where to import it from

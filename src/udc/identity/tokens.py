@@ -117,6 +117,11 @@ class TokenKeeper:
             if asked:
                 slot.rejected_at = anyio.current_time()
 
+    def held(self, audience: str | None) -> Token | None:
+        """The token that lives now, if one is at hand. Asks nobody."""
+        slot = self._slots.get(audience)
+        return None if slot is None else slot.live(anyio.current_time())
+
     def adopt(self, audience: str | None, token: Token) -> None:
         """Use a token that came by itself: with a registration or a heartbeat."""
         self._keep(self._slot(audience), token)

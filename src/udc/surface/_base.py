@@ -80,6 +80,9 @@ class HttpResponse:
 EndpointHandler: TypeAlias = Callable[..., Awaitable[Any]]
 """Takes the `HttpRequest`; returns an `HttpResponse`, or anything that can be made JSON (status 200)."""
 
+Authenticate: TypeAlias = Callable[[HttpRequest], Awaitable[Principal]]
+"""Finds out who calls; raises `Unauthorized`, which counts as a failed authentication."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
@@ -93,6 +96,8 @@ class Endpoint:
         scope: a scope that will do in place of `access`.
         summary: one line for OpenAPI.
         always: answered in every phase; the others take no new work before `ready` and while stopping.
+        authenticate: finds out who calls, in place of the bearer check: a secret in a header, say. It is asked
+            even where the access is `public`, so that the handler knows its caller.
         request_model, response_model: types of the JSON bodies, for OpenAPI.
     """
 
@@ -103,6 +108,7 @@ class Endpoint:
     scope: str | None = None
     summary: str = ""
     always: bool = False
+    authenticate: Authenticate | None = None
     request_model: Any = None  # Any: whatever pydantic takes as a type
     response_model: Any = None  # Any: likewise
 

@@ -137,7 +137,7 @@ class HttpSurface:
         return response
 
     async def _answer(self, endpoint: Endpoint, request: HttpRequest) -> HttpResponse:
-        if endpoint.access != "public":
+        if endpoint.access != "public" or endpoint.authenticate is not None:
             request.principal = await self._guard.admit(endpoint, request)
         if endpoint.always:
             return _response(await endpoint.handler(request), endpoint)

@@ -62,9 +62,11 @@ class Guard:
             Forbidden: the token does not allow it.
             KeysUnavailable: there are no keys yet to check it with.
         """
-        bearer = _bearer(request)
+        bearer = bearer_of(request)
         try:
-            principal = await self._verifier.verify(bearer)
+            principal = await (
+                endpoint.authenticate(request) if endpoint.authenticate else self._verifier.verify(bearer)
+            )
         except Unauthorized as refusal:
             if bearer:  # RFC 6750 section 3.1: only who sent a token is told what is wrong with it
                 refusal.details = {"error": "invalid_token", **refusal.details}
@@ -90,7 +92,7 @@ class Guard:
         ) from refusal
 
 
-def _bearer(request: HttpRequest) -> str:
+def bearer_of(request: HttpRequest) -> str:
     """The token of the Authorization header (RFC 6750 section 2.1); an empty one when there is none."""
     header = request.headers.get("authorization", "")
     scheme, _, token = header.partition(" ")

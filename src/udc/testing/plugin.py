@@ -23,6 +23,16 @@ MeshFactory: TypeAlias = Callable[..., Awaitable["testing.World"]]
 """Takes what `mesh` takes; returns the running world."""
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Put looptime's own plugin aside where it cannot work: without pytest-asyncio it breaks every fixture.
+
+    Our virtual time needs its event loop only.
+    """
+    plugins = config.pluginmanager
+    if plugins.hasplugin("looptime_plugin") and not plugins.hasplugin("asyncio"):
+        plugins.unregister(name="looptime_plugin")
+
+
 @pytest.fixture
 def udc_seed() -> int:
     """The seed of meshes made by `udc_mesh`; override it to try others."""

@@ -100,6 +100,15 @@ def test_without_authentication_it_stays_on_loopback(settings: dict[str, object]
         require_startable(config(security__require_auth=False, **settings), listen_host="10.0.0.1")
 
 
+def test_a_server_whose_place_nobody_told_is_said_to_count_as_beyond_loopback() -> None:
+    (problem,) = check_start(config(), listen_host=None)
+
+    assert problem.startswith(
+        "security: no source of verification keys beyond loopback (as it counts without DROPLET_URL); wanted one of "
+    )
+    assert check_start(config(droplet__url="http://127.0.0.1:8000"), listen_host=None) == []
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", ""])
 def test_bound_to_everything_it_must_say_its_url(host: str) -> None:
     keys: dict[str, object] = {"security__public_key": PUBLIC}

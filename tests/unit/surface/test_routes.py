@@ -17,7 +17,7 @@ async def handler(_: object) -> None: ...
 async def another(_: object) -> None: ...
 
 
-class Callable_:
+class CallMe:
     async def __call__(self, _: object) -> None: ...
 
 
@@ -83,8 +83,8 @@ def test_a_clash_names_both_owners(path: str) -> None:
 
 
 def test_a_clash_with_a_callable_object_names_its_class() -> None:
-    with pytest.raises(DefinitionError, match=r"Callable_ and handler; rename"):
-        Routes([row("GET", "/a", Callable_()), row("GET", "/a")])
+    with pytest.raises(DefinitionError, match=r"CallMe and handler; rename"):
+        Routes([row("GET", "/a", CallMe()), row("GET", "/a")])
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,13 @@ def test_its_fixtures_work_with_anyio(tmp_path: Path) -> None:
     assert "5 passed" in done.stdout
 
 
+def test_looptime_of_the_extra_breaks_nobodys_fixtures(tmp_path: Path) -> None:
+    (tmp_path / "test_user.py").write_text("def test_any(tmp_path): pass\n")
+    plugins = ["-p", "looptime_plugin", "-p", "udc.testing.plugin", "-p", "no:cacheprovider"]
+    done = _run("-m", "pytest", "-q", *plugins, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_it_loads_nothing_heavy(tmp_path: Path) -> None:
     done = _run("-c", "import sys, udc.testing.plugin; print(*sys.modules)", cwd=tmp_path)
     loaded = set(done.stdout.split())

@@ -1,0 +1,66 @@
+"""A whole program that serves droplets: from its parts to its exit code."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from importlib.util import find_spec
+from typing import Final
+
+import anyio
+
+from udc._serve.ending import Watchdog, end_process, stuck_threads
+from udc._serve.process import Part, serve
+from udc._serve.signals import Signals
+from udc.errors import ConfigError, DefinitionError
+
+_log = logging.getLogger("udc.serve")
+
+DONE: Final = 0
+FAILED: Final = 1
+REFUSED: Final = 2
+"""Exit codes: ended as asked; a droplet failed; nothing was started, for what was asked cannot be."""
+
+
+def run(make_parts: Callable[[], Sequence[Part]]) -> int:
+    """Serve until the first signal; what goes wrong is told on stderr, and by the exit code.
+
+    Call it in the main thread. It returns when all droplets have stopped; a second signal, and a stop that takes
+    too long, end the process from within.
+    """
+    signals, watchdog = Signals(), Watchdog()
+    with signals.installed():
+        code = _told(lambda: _serve(make_parts(), signals, watchdog))
+        watchdog.stop()
+    if stuck := stuck_threads():
+        _log.warning("handlers are stuck in threads and are left behind", extra={"threads": len(stuck)})
+        end_process(code)
+    return code
+
+
+def _serve(parts: Sequence[Part], signals: Signals, watchdog: Watchdog) -> None:
+    quick = find_spec("uvloop") is not None
+    if find_spec("httptools") is None:
+        _log.warning("httptools is missing, and requests cost 4.5 times as much: pip install 'udc-mesh[run]'")
+    try:
+        anyio.run(
+            partial(serve, parts, signals=signals, watchdog=watchdog),
+            backend_options={"use_uvloop": True} if quick else {},
+        )
+    finally:
+        for part in parts:
+            part.bound.close()
+
+
+def _told(run: Callable[[], None]) -> int:
+    try:
+        run()
+    except (ConfigError, DefinitionError) as error:
+        sys.stderr.write(f"udc: {error}\n")
+        return REFUSED
+    except Exception:  # noqa: BLE001 - the border of the program: logged, and told by the exit code
+        _log.exception("the droplet failed")
+        return FAILED
+    return DONE

@@ -1,0 +1,52 @@
+"""SIGTERM and SIGINT: the first asks for the graceful end, the second ends the process at once."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Final, NoReturn
+
+import anyio
+
+from udc._serve.ending import end_process
+
+HANDLED: Final = (signal.SIGINT, signal.SIGTERM)
+_SIGNAL_EXIT: Final = 128
+"""A process that a signal ended reports 128 and the signal's number, as shells do."""
+
+
+class Signals:
+    """Hears signals, whatever the event loop is at; use it in the main thread, around the loop's run."""
+
+    def __init__(self, end: Callable[[int], NoReturn] = end_process) -> None:
+        self._end = end
+        self._told, self._tell = socket.socketpair()
+        for each in (self._told, self._tell):
+            each.setblocking(False)
+        self.heard: int | None = None
+
+    @contextmanager
+    def installed(self) -> Generator[None]:
+        """Hear them while this is open; what was installed before comes back after."""
+        before = {number: signal.signal(number, self._on_signal) for number in HANDLED}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            self._told.close()
+            self._tell.close()
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        # Not the loop's own signal handling: a loop that a handler blocks would not hear the second one.
+        if self.heard is not None:
+            self._end(_SIGNAL_EXIT + number)
+        self.heard = number
+        self._tell.send(b"!")
+
+    async def first(self) -> None:
+        """Return at the first signal."""
+        await anyio.wait_readable(self._told)

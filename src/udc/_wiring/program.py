@@ -1,0 +1,48 @@
+"""`Droplet.run()`: a droplet as a program of its own."""
+
+from __future__ import annotations
+
+import sys
+from os import PathLike
+from pathlib import Path
+from typing import Any, Final
+
+from udc._wiring.hosted import Hosted
+
+REFUSED: Final = 2
+NEEDS_RUN: Final = 'udc: running a droplet needs more packages: pip install "udc-mesh[run]"\n'
+
+
+def explicit_settings(
+    *, host: str | None, port: int | None, data: str | PathLike[str] | None
+) -> dict[str, Any]:  # Any: values of many types
+    """The settings that these arguments stand for."""
+    given = {"server.host": host, "server.port": port, "data": None if data is None else Path(data)}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def run(droplet: Any, *, host: str | None, port: int | None, data: str | PathLike[str] | None) -> None:
+    """Run it to its end.
+
+    Raises:
+        SystemExit: it did not end well.
+    """
+    try:
+        from udc import _serve
+        from udc._wiring.hosting import part_of
+    except ModuleNotFoundError as error:
+        if error.name != "uvicorn":
+            raise
+        sys.stderr.write(NEEDS_RUN)
+        raise SystemExit(REFUSED) from None
+    explicit = explicit_settings(host=host, port=port, data=data)
+    code = _serve.run(lambda: [part_of(droplet, explicit=explicit, on_serving=announce)])
+    if code:
+        raise SystemExit(code)
+
+
+def announce(hosted: Hosted) -> None:
+    """Tell a person where it is."""
+    droplet = hosted.config.droplet
+    sys.stdout.write(f"{droplet.name} (droplet {droplet.id}) serves at {droplet.url} - stop it with Ctrl+C\n")
+    sys.stdout.flush()
