@@ -55,6 +55,8 @@ class Composition:
         self._messaging(definition)
         self._work()
         self.membership = membership.of(self)
+        if self.membership.registry is not None:
+            self.directory.follow(self.membership.registry)
         self.runtime = Runtime(
             make_plan(self),
             lifecycle=self.lifecycle,
@@ -115,6 +117,7 @@ class Composition:
             self.settings,
             self.surroundings,
             droplet_id=self.facts.id,
+            member=config.registry.url is not None or self.nearby is not None,
             discovery=self.directory,
             clock=self.clock,
             instrument=self.instrument,
