@@ -10,8 +10,8 @@ from typing import Any, Final, Protocol
 
 from udc import _serve
 from udc import config as configuration
-from udc._wiring.hosted import Hosted
 from udc._wiring.definition import Definition
+from udc._wiring.hosted import Hosted
 from udc._wiring.surroundings import Surroundings
 from udc.config import DropletConfig
 from udc.errors import ConfigError

@@ -49,9 +49,7 @@ class Mesh:
         ConfigError: the configuration cannot work, a port cannot be had, or a mesh runs there already.
     """
 
-    def __init__(
-        self, *, data: Path | None, ports: Ports | None, on_ready: Callable[[MeshFile, Path], None]
-    ) -> None:
+    def __init__(self, *, data: Path | None, ports: Ports | None, on_ready: Callable[[MeshFile, Path], None]) -> None:
         self._surroundings = replace(Surroundings.of_process(), identity_aliases=False)
         self._config = configuration.load(
             explicit={} if data is None else {"data": data},
