@@ -6,30 +6,27 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
-import anyio
-from anyio.abc import TaskStatus
-
 from udc._clock import loop_clock
 from udc._runtime import Hook, Plan, Runtime
-from udc._types import DropletId
-from udc._wiring import outgoing, trust, work
+from udc._wiring import membership, nearby, outgoing, trust, work
 from udc._wiring.definition import Definition, Premises
 from udc._wiring.facts import capture, make_facts, secrets_of
+from udc._wiring.hosted import Hosted
 from udc._wiring.settings import Settings
+from udc._wiring.storage import Storage
 from udc._wiring.surroundings import Surroundings
-from udc.config import DropletConfig
+from udc.clients.choose import Caller
 from udc.dispatch.contexts import Contexts
-from udc.dispatch.dedup import Ledger
 from udc.dispatch.run import Dispatcher, DispatchLimits
 from udc.identity.instance_key import InstanceKey
-from udc.instrument import Event, Instrument, MessageHandled
+from udc.instrument import Event, Instrument, MessageHandled, PhaseChanged
 from udc.lifecycle import Lifecycle
 from udc.rings import EventRing, LogRing
 from udc.services import Service
 from udc.services.dependencies import DependencyWatch
 from udc.services.jobs import Job, ReadyHooks
 from udc.stats import ProcessSampler, Stats
-from udc.surface._base import Endpoint, Surface
+from udc.surface._base import Endpoint
 from udc.surface.border import Busy, HttpSurface, check_accepts
 from udc.surface.control import Control
 from udc.surface.describe import Describe
@@ -64,9 +61,10 @@ class Composition:
         self.lifecycle = Lifecycle()
         self._observers(definition)
         self._identity(definition)
-        definition.settle(self._premises())
+        self.settled = definition.settle(self._premises())
         self._messaging(definition)
         self._work()
+        self.membership = self._membership()
         self.runtime = Runtime(
             self._plan(),
             lifecycle=self.lifecycle,
@@ -85,22 +83,25 @@ class Composition:
         self.instance_key = InstanceKey.generate()
         self.proofs = ProofBook(facts=self.facts, key=self.instance_key, ambient=self.ambient)
         hooks = (*definition.hooks, *self.surroundings.hooks)
-        self.instrument = Instrument([self.stats, self.events, self._note_commands, *hooks])
+        own = (self.stats, self.events, self._note_commands, self._tell_phase)
+        self.instrument = Instrument([*own, *hooks])
 
     def _identity(self, definition: Definition) -> None:
         config = self.settings.config
         self.client = self.surroundings.make_client()
         made: dict[str, Any] = {
             "client": self.client,
-            "ambient": self.ambient,
+            "ambient": self.ambient.branch(),
             "instrument": self.instrument,
         }  # Any: shared arguments
-        verifier, self.key_services = trust.make_verifier(config, me=self.facts.id, **made)
+        self.nearby = nearby.look_out(self.settings)
+        verifier, self.keys = trust.make_verifier(config, me=self.facts.id, nearby=self.nearby, **made)
         self.verifier = definition.verifier or verifier
         self.tokens, self.token_service = trust.make_tokens(
             config,
             me=self.facts.id,
             source=definition.token_source,
+            nearby=self.nearby,
             **made,
         )
 
@@ -117,7 +118,17 @@ class Composition:
 
     def _messaging(self, definition: Definition) -> None:
         config = self.settings.config
-        self.directory = outgoing.make_directory(self.settings)
+        self.directory = outgoing.make_discovery(
+            self.settings, ambient=self.ambient, instrument=self.instrument, threads=self.surroundings.threads
+        )
+        self.storage = Storage(
+            self.settings,
+            self.surroundings,
+            droplet_id=self.facts.id,
+            discovery=self.directory,
+            clock=self.clock,
+            instrument=self.instrument,
+        )
         transports = outgoing.make_transports(self.surroundings, self.client, self.tokens, config)
         self.messenger = outgoing.make_messenger(
             self.directory,
@@ -175,7 +186,6 @@ class Composition:
         )
 
     def _surface(self) -> HttpSurface:
-        limits = self.settings.config.limits
         security = self.settings.config.security
         failures = FailureLimit(
             limit=security.failed_auth_limit, window_seconds=security.failed_auth_window_seconds, clock=self.clock
@@ -185,21 +195,16 @@ class Composition:
             type_for_action=lambda action: None if action is None else self.table.type_for_action(action),
             me=self.facts.id,
             name=self.facts.name,
-            ledger=Ledger(
-                limits.dedup_window_seconds,
-                limits.dedup_entries,
-                limits.dedup_bytes,
-                clock=self.clock,
-                instrument=self.instrument,
-            ),
+            ledger=self.storage.ledger,
             check_accepts=lambda: check_accepts(self.lifecycle),
             reserved=reserved(self.working, self.traces),
             instrument=self.instrument,
             ambient=self.ambient,
         )
+        self.describe = self._describe(lambda: surface.routes.table)
         openapi = OpenApi(self.facts, rows=lambda: surface.routes.table, public=security.public_openapi)
         rows: list[Endpoint] = [
-            *self._describe(lambda: surface.routes.table).table(),
+            *self.describe.table(),
             *messages.table(),
             *Sending(self.messenger, ambient=self.ambient).table(),
             *self._observe().table(),
@@ -208,6 +213,7 @@ class Composition:
             *openapi.table(),
             *self.table.endpoints,
             *self.definition.endpoints,
+            *self.settled,
         ]
         surface = HttpSurface(
             rows,
@@ -222,6 +228,33 @@ class Composition:
         )
         return surface
 
+    def _membership(self) -> membership.Membership:
+        return membership.make_membership(
+            self.settings.config,
+            membership.Self(
+                facts=self.facts,
+                public_key=self.instance_key.public_key,
+                lifecycle=self.lifecycle,
+                status=lambda: self.describe.status,
+                fingerprint=lambda: self.describe.fingerprint,
+                in_flight=lambda: self.dispatcher.in_flight.count,
+            ),
+            Caller(
+                droplet_id=self.facts.id,
+                instance_id=self.facts.instance_id,
+                name=self.facts.name,
+                client=self.client,
+                tokens=self.tokens,
+                usage=lambda: membership.usage(self.stats),
+            ),
+            nearby=self.nearby,
+            tokens=self.tokens,
+            keys=self.keys,
+            proofs=self.proofs,
+            ambient=self.ambient.branch(),
+            instrument=self.instrument,
+        )
+
     def _describe(self, rows: Callable[[], tuple[Endpoint, ...]]) -> Describe:
         return Describe(
             self.facts,
@@ -234,6 +267,7 @@ class Composition:
             measured=self.dependencies.measured,
             services_down=lambda: self.runtime.services_down,
             load=lambda: self.dispatcher.in_flight.count / self.dispatcher.in_flight.limit,
+            presence=lambda: self.membership.presence,
         )
 
     def _observe(self) -> Observe:
@@ -262,13 +296,14 @@ class Composition:
     def _plan(self) -> Plan:
         hook = self.dispatcher.run_hook
         return Plan(
-            resources=(lambda: capture(self.logs, self.settings), lambda: self.client),
+            resources=(lambda: capture(self.logs, self.settings), lambda: self.client, self.storage.open),
             lifespan=self.definition.lifespan,
             on_start=[*(partial(hook, each) for each in self.table.hooks("start")), *self._listening()],
             on_stop=[partial(hook, each) for each in self.table.hooks("stop")],
             services=self._services(),
             drain=self._drain,
             cut=self._cut,
+            leave=self.membership.leave,
             grace_seconds=lambda: self.settings.config.limits.grace_seconds,
         )
 
@@ -277,7 +312,15 @@ class Composition:
         return [] if listen is None else [listen]
 
     def _services(self) -> list[Service]:
-        services: list[Service] = [*self.key_services, self.token_service, self.dependencies]
+        keys = [] if self.keys is None else [self.keys]
+        services: list[Service] = [
+            self.receipts,
+            *keys,
+            self.token_service,
+            self.directory,
+            self.dependencies,
+            *self.membership.services,
+        ]
         if self.surroundings.sample_process:
             services.append(ProcessSampler(self.stats))
         services += [
@@ -312,59 +355,16 @@ class Composition:
         if isinstance(event, MessageHandled) and event.message_type == "command" and event.error_code is None:
             self.proofs.note(f"command:{event.action}", trace_id=event.trace_id)
 
+    def _tell_phase(self, event: Event, /) -> None:
+        if isinstance(event, PhaseChanged):
+            self.membership.changed()
+
     def _follow(self, config: Any) -> None:  # Any: a DropletConfig; followers take what they need
         self.dispatcher.in_flight.limit = config.limits.in_flight
 
     def request_stop(self, *, at_once: bool = False) -> None:
         """Ask for the graceful end."""
         self.runtime.request_stop(at_once=at_once)
-
-
-class Hosted:
-    """A droplet made ready for one life (implements the adapters' `Hosted`)."""
-
-    def __init__(self, parts: Composition) -> None:
-        self.parts = parts
-
-    @property
-    def surface(self) -> Surface:
-        """Where its requests go."""
-        return self.parts.surface
-
-    @property
-    def droplet_id(self) -> DropletId:
-        """The id it goes by."""
-        return self.parts.facts.id
-
-    @property
-    def config(self) -> DropletConfig:
-        """Its configuration."""
-        return self.parts.settings.config
-
-    @property
-    def grace_seconds(self) -> float:
-        """How long work in flight may go on when it stops."""
-        return self.config.limits.grace_seconds
-
-    async def until_stopping(self) -> None:
-        """Return when it has been asked to stop, by whomever."""
-        await self.parts.runtime.until_stopping()
-
-    async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Live once; see `Runtime.serve`."""
-        self.parts.definition.attach(self.parts.contexts.mesh())
-        try:
-            await self.parts.runtime.serve(task_status=task_status)
-        finally:
-            self.parts.definition.attach(None)
-
-    async def over(self) -> None:
-        """Returns when streams must end; see `Runtime.over`."""
-        await self.parts.runtime.over()
-
-    def request_stop(self, *, at_once: bool = False) -> None:
-        """Ask for the graceful end; `at_once` leaves the grace out."""
-        self.parts.request_stop(at_once=at_once)
 
 
 def compose(definition: Definition, surroundings: Surroundings) -> Hosted:

@@ -7,7 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Final
 
-from udc._wiring.compose import Hosted
+from udc._wiring.hosted import Hosted
 
 REFUSED: Final = 2
 NEEDS_RUN: Final = 'udc: running a droplet needs more packages: pip install "udc-mesh[run]"\n'
