@@ -91,10 +91,10 @@ def test_every_event_stands_in_its_table() -> None:
 
 
 async def test_every_endpoint_of_the_contract_stands_in_the_table() -> None:
-    class Any_(Droplet):
+    class Somebody(Droplet):
         id, name, steward = 1234, "Any", "tests"
 
-    hosted = Any_()._host(Surroundings(loopback=True, explicit={"security.emergency_stop": True}))
+    hosted = Somebody()._host(Surroundings(loopback=True, explicit={"security.emergency_stop": True}))
     table = hosted.parts.surface.routes.table
     served = {
         (f"{row.method} {row.path}", row.access if row.scope is None else f"{row.access} scope {row.scope}")
