@@ -7,8 +7,8 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
@@ -306,8 +306,10 @@ def test_a_port_in_use_is_one_clear_line(programs: Programs) -> None:
     assert (code, out) == (2, "")
     assert err.splitlines()[1:] == [
         "udc: the configuration has 1 problem:",
-        f"  - server.port: 127.0.0.1:{port} is in use; stop what listens there, "
-        "or choose another with --port or PORT (0 = any free one)",
+        (
+            f"  - server.port: 127.0.0.1:{port} is in use; stop what listens there, "
+            "or choose another with --port or PORT (0 = any free one)"
+        ),
     ]
 
 
@@ -332,7 +334,7 @@ def test_every_problem_of_the_configuration_is_listed(programs: Programs) -> Non
 
 
 @contextlib.contextmanager
-def _calling(url: str, action: str, **data: object):
+def _calling(url: str, action: str, **data: object) -> Iterator[None]:
     """A call that goes on in a thread; what becomes of it does not matter."""
 
     def call() -> None:
