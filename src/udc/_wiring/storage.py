@@ -25,6 +25,9 @@ class Storage:
     Only where the surroundings have a disk, and the droplet has a Registry or was told a data directory: a droplet
     on its own must not leave files behind. Where none can be claimed all goes on in memory.
 
+    Args:
+        member: there is a Registry.
+
     Attributes:
         ledger: what remembers messages that were done.
         receipts: the service that keeps it in the slot.
@@ -36,6 +39,7 @@ class Storage:
         surroundings: Surroundings,
         *,
         droplet_id: DropletId,
+        member: bool,
         discovery: Discovery,
         clock: Callable[[], float],
         instrument: Instrument,
@@ -52,8 +56,8 @@ class Storage:
         self.receipts = ReceiptKeeper(
             self.ledger, ambient=surroundings.ambient, instrument=instrument, threads=surroundings.threads
         )
-        told = config.registry.url is not None or settings.origin("data") != "default"
-        self._root: Path | None = config.data if surroundings.disk and told else None
+        wanted = surroundings.disk and (member or settings.origin("data") != "default")
+        self._root: Path | None = config.data if wanted else None
         self._droplet_id = droplet_id
         self._discovery = discovery
         self._instrument = instrument

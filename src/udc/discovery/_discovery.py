@@ -70,7 +70,7 @@ class Discovery:
         self._follower = Follower(
             client,
             self._index,
-            ambient=self._ambient,
+            ambient=self._ambient.branch(),
             instrument=self._instrument,
             on_change=self._keeper.note,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -75,17 +75,23 @@ class ReceiptKeeper:
 
     async def run(self, *, task_status: TaskStatus[None]) -> None:
         """Load, say so, and write behind until cancelled, and then once more."""
+        left = [task_status]
+
+        def works() -> None:
+            while left:
+                left.pop().started()
+
         path = self._path
         while path is not None:
             try:
-                await self._keep(path, task_status)
+                await self._keep(path, works)
             except (sqlite3.Error, OSError, ConfigError) as error:
                 self._failed(path, error)
-            task_status.started()
+            works()
             if self._fails:  # the first failure may be gone with the file
                 await anyio.sleep(_RETRY_SECONDS)
             self._fails = True
-        task_status.started()
+        works()
 
     def _failed(self, path: Path, error: Exception) -> None:
         broken = not isinstance(error, sqlite3.OperationalError | OSError)
@@ -93,12 +99,12 @@ class ReceiptKeeper:
         if broken or not self._fails:
             self._instrument.emit(StorageFailed(what=_WHAT, error=str(error), moved_to=moved_to))
 
-    async def _keep(self, path: Path, task_status: TaskStatus[None]) -> None:
+    async def _keep(self, path: Path, works: Callable[[], None]) -> None:
         async with Database.open(path, _MIGRATIONS, threads=self._threads) as database:
             wall = self._wall()
             self._ledger.restore(await database.read(lambda connection: _read(connection, wall)))
             self._all = self._fails
-            task_status.started()
+            works()
             self._woken.set()  # what came meanwhile, and what has grown old on the disk
             try:
                 while True:
