@@ -5,23 +5,20 @@ from __future__ import annotations
 import base64
 import functools
 import json
-import time
 from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import anyio
 
 from tests.contract.served import Answer, Client, Life, MemoryClient, Placed, World
-from udc._http import HttpClient
 from udc._ids import Ambient, seeded
 from udc._types import UNSET
 from udc._wiring.surroundings import Surroundings
 from udc.asgi import App
 from udc.identity.keys import SigningKey
 from udc.mesh.registry import Registry
-from udc.mesh.registry.bodies import record_hash
 
 SECRET = "the-development-secret-of-these-tests"
 MESH = "fullpotential.droplets"
