@@ -215,7 +215,7 @@ def _check_names(cls: type[Droplet]) -> None:
         DefinitionError: with the name and what to do.
     """
     for name in _OURS:
-        if name in cls.__dict__:
+        if name in cls.__dict__ and not cls.__module__.startswith("udc."):
             raise DefinitionError(f"{cls.__qualname__}.{name} hides Droplet.{name}; give it another name")
     for name in _ATTRIBUTES:
         if inspect.isfunction(cls.__dict__.get(name)):

@@ -138,7 +138,7 @@ class FakeRegistry(Droplet):
         mesh = self.keys.audience
         own = around.explicit.get("registry.id", self._inside.explicit.get("droplet.id", self.id))
         audiences = frozenset({mesh, own_audience(mesh, own), registry_audience(mesh)})
-        self.desk.verifier = self._verifier = TokenVerifier(
+        self.desk.verifier = self._inside.verifier = TokenVerifier(
             self.desk.keyring, issuer=self.keys.issuer, audiences=audiences, ambient=around.ambient
         )
         apart = {name: value for name, value in around.explicit.items() if name != "registry.url"}
