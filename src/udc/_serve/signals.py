@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Final, NoReturn
+from typing import Final
 
 import anyio
 
@@ -21,7 +21,7 @@ _SIGNAL_EXIT: Final = 128
 class Signals:
     """Hears signals, whatever the event loop is at; use it in the main thread, around the loop's run."""
 
-    def __init__(self, end: Callable[[int], NoReturn] = end_process) -> None:
+    def __init__(self, end: Callable[[int], object] = end_process) -> None:
         self._end = end
         self._told, self._tell = socket.socketpair()
         for each in (self._told, self._tell):
@@ -44,6 +44,7 @@ class Signals:
         # Not the loop's own signal handling: a loop that a handler blocks would not hear the second one.
         if self.heard is not None:
             self._end(_SIGNAL_EXIT + number)
+            return
         self.heard = number
         self._tell.send(b"!")
 

@@ -75,9 +75,15 @@ def mesh(
             help="Registry, Orchestrator and Dashboard listen on N, N+1 and N+2 (8000); 0 = any free ones.",
         ),
     ] = None,
-    registry_port: Annotated[int | None, typer.Option("--registry-port", metavar="N", min=0, max=65535)] = None,
-    orchestrator_port: Annotated[int | None, typer.Option("--orchestrator-port", metavar="N", min=0, max=65535)] = None,
-    dashboard_port: Annotated[int | None, typer.Option("--dashboard-port", metavar="N", min=0, max=65535)] = None,
+    registry_port: Annotated[
+        int | None, typer.Option("--registry-port", metavar="N", min=0, max=65535, help="Only this one's port.")
+    ] = None,
+    orchestrator_port: Annotated[
+        int | None, typer.Option("--orchestrator-port", metavar="N", min=0, max=65535, help="Only this one's port.")
+    ] = None,
+    dashboard_port: Annotated[
+        int | None, typer.Option("--dashboard-port", metavar="N", min=0, max=65535, help="Only this one's port.")
+    ] = None,
     json: Annotated[
         bool,
         typer.Option("--json", help="First line on stdout: {registry, orchestrator, dashboard, data}, when ready."),
