@@ -116,7 +116,7 @@ class Operator:
         if answer.status != HTTPStatus.OK:
             raise refusal(answer, REGISTRY)
         try:
-            return read_records(answer.body)
+            return [dict(record) for record in read_records(answer.body)]
         except InvalidRequest as error:
             raise InvalidReply(f"{REGISTRY} answered with no list of droplets: {error}", peer=REGISTRY) from error
 
