@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from tests.journeys.programs import Program, Programs, meeting_point, request, until
+from tests.journeys.programs import STOPPING, Program, Programs, meeting_point, request, until
 from udc.cli.app import app
 
 GREETER = '''
@@ -181,7 +181,7 @@ def test_with_mesh_runs_both_in_one_process(programs: Programs) -> None:
     assert rows(programs, registry)[21]["endpoint"] == told["url"]
     code, out, err = both.stop()
 
-    assert (code, out, err) == (0, "", "")
+    assert (code, out, err) == (0, "", STOPPING)
     assert not (programs.folder / ".udc" / "mesh.json").exists()
 
 

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.journeys.programs import Program, Programs, meeting_point, message, request, until
+from tests.journeys.programs import STOPPING, Program, Programs, meeting_point, message, request, until
 
 WORKER = '''
 import asyncio, json, os, sys, time
@@ -92,7 +92,7 @@ def test_the_first_line_says_where_it_serves(programs: Programs) -> None:
     assert (told["droplet_id"], told["instance_id"]) == (21, alive["instance_id"])
     assert (health["endpoint"], health["status"], ready[0]) == (told["url"], "active", 200)
     assert hint == "udc: no mesh in sight, it serves alone; start one with 'udc mesh' and it joins\n"
-    assert (code, out, err) == (0, "", "stop hook\n")
+    assert (code, out, err) == (0, "", f"{STOPPING}stop hook\n")
 
 
 def test_droplet_run_does_the_same(programs: Programs) -> None:
@@ -154,7 +154,8 @@ def test_a_second_signal_is_heard_while_the_loop_is_blocked(worker: tuple[Progra
     program, url = worker
     with meeting_point() as server, _calling(url, "block", port=server.getsockname()[1]):
         with server.accept()[0]:
-            program.signal(signal.SIGINT)  # two of the same at the same time would arrive as one
+            program.signal(signal.SIGINT)
+            until(lambda: program.complaint() == STOPPING)
             program.signal(signal.SIGTERM)
 
             assert program.end()[0] == 143

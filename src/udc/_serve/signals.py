@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Final
 
@@ -16,6 +17,7 @@ from udc._serve.ending import end_process
 HANDLED: Final = (signal.SIGINT, signal.SIGTERM)
 _SIGNAL_EXIT: Final = 128
 """A process that a signal ended reports 128 and the signal's number, as shells do."""
+_TOLD: Final = b"udc: stopping when the work in flight is done; a second signal ends it at once\n"
 
 
 class Signals:
@@ -47,6 +49,8 @@ class Signals:
             return
         self.heard = number
         self._tell.send(b"!")
+        with suppress(OSError):
+            os.write(2, _TOLD)  # not through `sys.stderr`, which this may have interrupted
 
     async def first(self) -> None:
         """Return at the first signal."""
