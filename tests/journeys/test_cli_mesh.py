@@ -183,6 +183,8 @@ def test_with_mesh_runs_both_in_one_process(programs: Programs) -> None:
 
     assert (code, out, err) == (0, "", STOPPING)
     assert not (programs.folder / ".udc" / "mesh.json").exists()
+    # The droplet ended before its Registry, which could still be told.
+    assert 21 not in rows(programs, start_mesh(programs)[1]["registry"])
 
 
 def test_ls_shows_the_rows_of_the_registry(world: Programs) -> None:
