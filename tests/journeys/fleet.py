@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -123,7 +121,9 @@ class Member:
 
         def adopt(answer: Any) -> None:
             if answer.token is not None:
-                keeper.adopt("m/registry", received_token(answer.token, now=ambient.wall(), expires_in=answer.expires_in))
+                keeper.adopt(
+                    "m/registry", received_token(answer.token, now=ambient.wall(), expires_in=answer.expires_in)
+                )
 
         registry_client = ContractRegistry(
             Calls(Place(url=URL, style="contract", credential="droplet.secret"), client=client),

@@ -141,7 +141,9 @@ async def test_beats_are_small_and_on_time_and_none_is_queued() -> None:
     assert max(call.size for call in beats) <= 200
     for member in fleet.members:
         own = [call.at for call in beats if call.droplet_id == member.id]
-        pauses = [later - earlier for earlier, later in zip(own, own[1:], strict=False) if later < 300 or earlier > back]
+        pauses = [
+            later - earlier for earlier, later in zip(own, own[1:], strict=False) if later < 300 or earlier > back
+        ]
         assert all(9.0 <= pause <= 11.0 for pause in pauses), pauses
         assert max(pauses) - min(pauses) > 0.5
 
