@@ -67,7 +67,7 @@ class Registry:
     def _answer(self, path: str, headers: dict[str, str], told: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         if headers.get("x-droplet-secret") != "s" and not self._lives(headers.get("authorization", "")):
             return 401, {"error": {"code": "UNAUTHORIZED", "message": "no"}}
-        key = (told.get("droplet_id", told.get("id")), told["instance_id"])
+        key: tuple[int, str] = (told.get("droplet_id") or told["id"], told["instance_id"])
         lease = {"beat_every_seconds": self.beat_every, "lease_ttl_seconds": 3 * self.beat_every}
         if path == "/register":
             self.known[key] = told
@@ -142,7 +142,7 @@ class Member:
             instrument=instrument,
         )
 
-    def _now(self) -> dict[str, str]:
+    def _now(self) -> dict[str, Any]:
         return {"instance_id": self.instance_id, "status": "active", "phase": self.phase}
 
     async def _obstacle(self) -> str | None:
@@ -178,7 +178,7 @@ class Fleet:
         """Wait until everybody is present; returns how long it took."""
         began = anyio.current_time()
         with anyio.fail_after(within):
-            while self.present < len(self.members):
+            while self.present < len(self.members):  # noqa: ASYNC110 - virtual time, and no event tells of both sides
                 await anyio.sleep(0.25)
         return anyio.current_time() - began
 

@@ -6,6 +6,8 @@ sometimes five in one second, which is 10 % of them and five requests.
 
 from __future__ import annotations
 
+import itertools
+
 import anyio
 import pytest
 
@@ -141,9 +143,7 @@ async def test_beats_are_small_and_on_time_and_none_is_queued() -> None:
     assert max(call.size for call in beats) <= 200
     for member in fleet.members:
         own = [call.at for call in beats if call.droplet_id == member.id]
-        pauses = [
-            later - earlier for earlier, later in zip(own, own[1:], strict=False) if later < 300 or earlier > back
-        ]
+        pauses = [later - earlier for earlier, later in itertools.pairwise(own) if later < 300 or earlier > back]
         assert all(9.0 <= pause <= 11.0 for pause in pauses), pauses
         assert max(pauses) - min(pauses) > 0.5
 

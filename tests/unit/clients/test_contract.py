@@ -20,7 +20,7 @@ ACCEPTED = {
     "jwks_uri": f"{URL}/.well-known/jwks.json",
     "issuer": "registry.fullpotential.ai",
 }
-WITHOUT_SECRET = {"droplet": {"secret": None}}
+WITHOUT_SECRET: dict[str, Any] = {"droplet": {"secret": None}}
 
 
 async def test_registering_shows_the_secret_and_the_contracts_body() -> None:
@@ -200,7 +200,8 @@ async def test_changes_and_a_registry_without_a_watch() -> None:
     assert changes is not None
     assert (changes.revision, changes.snapshot) == ("e.9", True)
     assert changes.changes == (Change(op="put", record={"id": 2}), Change(op="remove", record={"id": 3}))
-    for other in ([{"id": 2}], {"droplets": []}):
+    others: list[Any] = [[{"id": 2}], {"droplets": []}]
+    for other in others:
         async with calling(Desk({path: (200, other)}), config(), source=Fixed("t")) as (registry, _):
             assert await registry.changes("e.8", wait_seconds=55) is None
 
