@@ -19,8 +19,8 @@ from udc.instrument import Hook
 from udc.surface._base import Endpoint
 
 if TYPE_CHECKING:
-    from udc._wiring.compose import Hosted
     from udc._wiring.definition import Definition, Premises
+    from udc._wiring.hosted import Hosted
     from udc._wiring.surroundings import Surroundings
 
 _ATTRIBUTES: Final = ("id", "name", "steward", "version", "capabilities", "needs", "wants", "endpoints")
@@ -169,8 +169,12 @@ class Droplet:
             attach=self._attach,
         )
 
-    def _settle(self, premises: Premises) -> None:
-        """Told where it is about to run; for droplets that need more than their `lifespan` knows."""
+    def _settle(self, premises: Premises) -> Sequence[Endpoint]:
+        """Told where it is about to run; returns further endpoints, which this life alone has.
+
+        For droplets that need more than their `lifespan` knows.
+        """
+        return ()
 
     def _attach(self, context: Context | None) -> None:
         self._context = context

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from udc._ids import Ambient, iso_utc
 from udc.context import current_context
-from udc.instrument import Event, MessageHandled, RequestAnswered, SendAttempted, SendFinished
+from udc.instrument import AuthenticationFailed, Event, MessageHandled, RequestAnswered, SendAttempted, SendFinished
 
 current_droplet: ContextVar[str | None] = ContextVar("udc_current_droplet", default=None)
 """The instance whose code is running, so that droplets that share a process keep their log lines apart."""
@@ -44,8 +44,8 @@ _SECRETS: Final = (
     ),
 )
 _SNAKE: Final = re.compile(r"(?<!^)(?=[A-Z])")
-_EVERYDAY: Final = (RequestAnswered, SendAttempted, MessageHandled, SendFinished)
-"""Events that happen at every message: counted elsewhere, and in a ring only of use when they tell of a failure."""
+_EVERYDAY: Final = (RequestAnswered, SendAttempted, MessageHandled, SendFinished, AuthenticationFailed)
+"""Events that others can cause as often as they like: counted elsewhere; failures of ours are kept."""
 
 
 def mask(text: str, secrets: Iterable[str] = ()) -> str:
@@ -92,6 +92,9 @@ class EventRing:
 
 
 def _failure(event: Event) -> str | None:
+    """How it failed, if that was our doing: what a caller got wrong is the caller's affair."""
+    if isinstance(event, RequestAnswered) and event.status < 500:
+        return None
     code: str | None = getattr(event, "error_code", None) or getattr(event, "error", None)
     return code
 

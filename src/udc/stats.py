@@ -27,6 +27,7 @@ BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 
 
 _MAX_SERIES: Final = 1_000
 _OTHER: Final = "other"
+_PROBE: Final = "/readyz"
 
 
 class Window:
@@ -139,7 +140,13 @@ class Stats:
         self.counters[_metric_name(name)] = self.counters.get(_metric_name(name), 0.0) + n
 
     def gauge(self, name: str, value: float) -> None:
-        """Set a gauge of the droplet's own."""
+        """Set a gauge of the droplet's own.
+
+        Raises:
+            ValueError: the name is none, or ends in `_total`, which is how counters are shown.
+        """
+        if name.endswith("_total"):
+            raise ValueError(f"gauge name {name!r} ends in '_total', as counters do; leave that out")
         self.gauges[_metric_name(name)] = float(value)
 
     def book(self, cost_usd: float = 0.0, yield_usd: float = 0.0) -> None:
@@ -168,7 +175,7 @@ class Stats:
         self.requests_total += 1
         self.requests.add()
         self.request_seconds.add(event.seconds)
-        if event.status >= 500:
+        if event.status >= 500 and event.route != _PROBE:  # a probe that says "not yet" is no error
             self.errors_minute.add()
             self.errors_hour.add()
         self.by_route.add(event.method, event.route, str(event.status))

@@ -21,6 +21,7 @@ from udc.instrument import (
     PhaseChanged,
     RequestAnswered,
     SendAttempted,
+    ServiceCrashed,
     ServiceRecovered,
 )
 from udc.lifecycle import Phase
@@ -120,12 +121,12 @@ def test_known_secrets_are_masked_wherever_they_stand() -> None:
 class TestEvents:
     def test_rows(self) -> None:
         ring = EventRing(ambient=AMBIENT, secrets=["s3cr3t"])
-        ring(AuthenticationFailed(client=None, route="/s3cr3t", reason="password=abc"))
+        ring(ServiceCrashed(service="/s3cr3t", error="password=abc", restart_in_seconds=1.0))
         assert ring.last(5) == [
             {
                 "timestamp": "1970-01-01T00:00:00.000Z",
-                "event_type": "authentication_failed",
-                "detail": {"client": None, "route": "/***", "reason": "password=***"},
+                "event_type": "service_crashed",
+                "detail": {"service": "/***", "error": "password=***", "restart_in_seconds": 1.0},
             }
         ]
 
@@ -133,6 +134,7 @@ class TestEvents:
         ring = EventRing(ambient=AMBIENT)
         ring(RequestAnswered(method="GET", route="", status=200, seconds=0, trace_id=""))
         ring(SendAttempted(peer="", message_type="", action=None, attempt=1, seconds=0, trace_id=""))
+        ring(AuthenticationFailed(client="192.0.2.7", route="/state", reason="bad"))  # an attacker's to cause
         assert (ring.total, ring.last(5)) == (0, [])
 
     def test_bounded_limited_and_filtered(self) -> None:
@@ -213,7 +215,9 @@ class TestLogs:
 
     def test_the_trace_is_that_of_the_running_handler(self, ring: LogRing) -> None:
         class Nobody:
-            async def send(self, _: object) -> Any: ...
+            async def send(self, order: object) -> Any: ...
+
+            def spread(self, *_: object, **__: object) -> Any: ...
 
         for lineage, expected in ((Lineage(trace_id="t-9"), "t-9"), (None, None)):
             context = Context(Nobody(), ambient=AMBIENT, metrics=NoMetrics(), lineage=lineage)

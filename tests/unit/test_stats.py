@@ -117,6 +117,15 @@ class TestStats:
         assert stats.errors_hour.total() == 0
         assert stats.uptime_seconds() == 3601
 
+    def test_a_probe_that_says_not_yet_is_no_error(self) -> None:
+        stats = Stats(clock=Clock())
+        stats(RequestAnswered(method="GET", route="/readyz", status=503, seconds=0.0, trace_id=""))
+        assert (stats.requests_total, stats.errors_hour.total()) == (1, 0)
+
+    def test_a_gauge_cannot_take_the_name_of_a_counter(self) -> None:
+        with pytest.raises(ValueError, match="ends in '_total'"):
+            Stats(clock=Clock()).gauge("images_total", 1)
+
     def test_labels(self) -> None:
         stats = Stats(clock=Clock())
         stats(answered(route="/a"))

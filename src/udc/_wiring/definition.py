@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
@@ -46,7 +46,7 @@ class Definition:
     Attributes:
         attributes: settings that the class gives, by their dotted names.
         explicit: settings of the constructor.
-        settle: told the premises, once they are known and before the start.
+        settle: told the premises, once they are known and before the start; returns further endpoints.
         attach: told the context for `droplet.mesh` while the droplet runs, and `None` after.
     """
 
@@ -62,5 +62,5 @@ class Definition:
     middleware: tuple[Middleware, ...]
     verifier: Verifier | None
     token_source: TokenSource | None
-    settle: Callable[[Premises], None]
+    settle: Callable[[Premises], Sequence[Endpoint]]
     attach: Callable[[Context | None], None]

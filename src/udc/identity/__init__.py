@@ -1,1 +1,5 @@
-"""Who calls, and how we prove who we are: verification, keys, tokens, the instance's own key."""
+"""Who calls, and how we prove who we are: the seams. Verification, keys and tokens lie in the modules beside."""
+
+from udc.identity._base import Token, Tokens, TokenSource, Verifier
+
+__all__ = ["Token", "TokenSource", "Tokens", "Verifier"]

@@ -9,11 +9,13 @@ from typing import Any, Final, TypeAlias
 import anyio
 
 from udc._ids import Ambient
-from udc.errors import DeliveryError, TokenError
+from udc.errors import DeliveryError, PeerError, TokenError
 
 _log = logging.getLogger("udc.tasks")
 _BASE_SECONDS: Final = 0.5
 _CAP_SECONDS: Final = 30.0
+_HEARD_AND_REFUSED: Final = frozenset({400, 404, 409, 410, 422})
+"""The Orchestrator has the message and will never take it: saying it again changes nothing."""
 
 Payload: TypeAlias = dict[str, Any]  # Any: JSON values
 Tell: TypeAlias = Callable[[Payload], Awaitable[object]]
@@ -84,6 +86,9 @@ class Reporter:
             try:
                 await self._tell(payload)
             except (DeliveryError, TokenError) as error:
+                if isinstance(error, PeerError) and error.status in _HEARD_AND_REFUSED:
+                    _log.error("terminal task message refused", extra={"report": payload["type"], "error": str(error)})
+                    return
                 wait = self._ambient.chance() * min(_CAP_SECONDS, _BASE_SECONDS * float(2 ** min(failures, 10)))
                 failures += 1
                 _log.warning(

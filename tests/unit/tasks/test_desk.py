@@ -11,7 +11,17 @@ import pytest
 
 from tests.conftest import virtual_time
 from udc._ids import seeded
-from udc.errors import BusinessError, Conflict, Forbidden, NoHandler, NotFound, Overloaded, PeerUnreachable, TokenError
+from udc.errors import (
+    BusinessError,
+    Conflict,
+    Forbidden,
+    NoHandler,
+    NotFound,
+    Overloaded,
+    PeerError,
+    PeerUnreachable,
+    TokenError,
+)
 from udc.identity.claims import Principal
 from udc.instrument import Event, Instrument, TaskMoved
 from udc.tasks import desk as desks
@@ -312,3 +322,18 @@ async def test_terminal_waits_grow_and_stay_bounded() -> None:
     await told.reporter.run()
     assert len(told.said) == 1
     assert anyio.current_time() < 30 * 31
+
+
+@pytest.mark.parametrize("status", [400, 404, 409, 410, 422])
+async def test_a_terminal_message_that_is_refused_for_good_is_not_said_again(status: int) -> None:
+    told: list[Payload] = []
+
+    async def refuse(payload: Payload) -> None:
+        told.append(payload)
+        raise PeerError("no such task", peer="orchestrator", status=status, code="NOT_FOUND")
+
+    reporter = Reporter(refuse, task_id="t", attempt=1, ambient=seeded(5, lambda: 0.0))
+    reporter.end("task_completed", result=1)
+    with anyio.fail_after(1):
+        await reporter.run()
+    assert [payload["type"] for payload in told] == ["task_completed"]
