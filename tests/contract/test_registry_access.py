@@ -44,9 +44,9 @@ async def test_every_read_takes_each_of_the_three_audiences_and_no_other(world: 
     for audience in (MESH, f"{MESH}/1", f"{MESH}/registry"):
         token = await mesh.token(77, secret=secrets[77], audience=audience)
         assert (await mesh.ask("GET", path, bearer=token)).status == 200, audience
-    for audience in (f"{MESH}/14", None):
-        token = await mesh.token(77, secret=secrets[77], audience=audience)
-        assert (await mesh.ask("GET", path, bearer=token)).status == 401, audience
+    for other in (f"{MESH}/14", None):
+        token = await mesh.token(77, secret=secrets[77], audience=other)
+        assert (await mesh.ask("GET", path, bearer=token)).status == 401, other
     assert (await mesh.ask("GET", path)).status == 401
     assert (await mesh.ask("GET", path, headers={"x-registry-key": secrets[77]})).status == 200
     assert (await mesh.ask("GET", path, headers={"x-registry-key": "wrong"})).status == 401

@@ -131,9 +131,8 @@ async def test_a_write_that_was_cancelled_in_the_queue_never_runs(tmp_path: Path
 
 
 async def test_a_failed_commit_is_told_to_all_who_shared_it(tmp_path: Path) -> None:
-    schema = (
-        "CREATE TABLE parent (a PRIMARY KEY); CREATE TABLE t (a REFERENCES parent (a) DEFERRABLE INITIALLY DEFERRED);",
-    )
+    parent = "CREATE TABLE parent (a PRIMARY KEY);"
+    child = "CREATE TABLE t (a REFERENCES parent (a) DEFERRABLE INITIALLY DEFERRED);"
     failed: list[int] = []
     async with Database.open(tmp_path / "x.db", (parent, child)) as db:
 
