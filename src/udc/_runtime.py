@@ -24,6 +24,9 @@ _log = logging.getLogger("udc.runtime")
 _CUT_SECONDS: Final = 10.0
 """How long work that is given up may take to notice."""
 
+_LEAVE_SECONDS: Final = 5.0
+"""How long taking leave of the mesh may take, whatever limit it has of its own."""
+
 _MIN_STOP_SECONDS: Final = 5.0
 """What stop hooks and closing may take at least, however short the grace for work in flight."""
 
@@ -32,6 +35,10 @@ Hook: TypeAlias = Callable[[], Awaitable[object]]
 
 Opener: TypeAlias = Callable[[], AbstractAsyncContextManager[object]]
 """Opens something that is closed when the droplet stops."""
+
+
+async def _stay() -> None:
+    """Leave nothing, having joined nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +60,7 @@ class Plan:
     drain: Hook
     cut: Hook
     grace_seconds: Callable[[], float]
+    leave: Hook = _stay
     resources: Sequence[Opener] = ()
     on_start: Sequence[Hook] = ()
     on_stop: Sequence[Hook] = ()
@@ -174,10 +182,11 @@ class Runtime:
         life.deadline = anyio.current_time() + max(self._plan.grace_seconds(), _MIN_STOP_SECONDS)
 
     async def _wind_down(self) -> None:
-        """Drain within the grace, then give up what is left."""
+        """Drain within the grace, give up what is left, leave the mesh."""
         self._advance(Phase.STOPPING)
         await self._unless_at_once(self._plan.drain, self._plan.grace_seconds() if self._stop.is_set() else 0.0)
         await self._unless_at_once(self._plan.cut, _CUT_SECONDS)
+        await self._unless_at_once(self._plan.leave, _LEAVE_SECONDS)
 
     async def _unless_at_once(self, hook: Hook, seconds: float) -> None:
         async with anyio.create_task_group() as tasks:

@@ -19,8 +19,8 @@ from udc.instrument import Hook
 from udc.surface._base import Endpoint
 
 if TYPE_CHECKING:
-    from udc._wiring.compose import Hosted
     from udc._wiring.definition import Definition, Premises
+    from udc._wiring.hosted import Hosted
     from udc._wiring.surroundings import Surroundings
 
 _ATTRIBUTES: Final = ("id", "name", "steward", "version", "capabilities", "needs", "wants", "endpoints")

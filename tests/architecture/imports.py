@@ -39,6 +39,10 @@ TYPING_ONLY_UPWARD: dict[tuple[str, str], str] = {}
 LAZY: dict[tuple[str, str], str] = {
     ("udc.droplet", "udc._wiring"): "what a running droplet needs costs start-up time",
     ("udc.stats", "psutil"): "likewise",
+    ("udc.cli.__main__", "udc.cli.app"): "typer is optional",
+    ("udc.cli.app", "udc.cli"): "each command loads what it needs, for start-up time",
+    ("udc.cli.app", "udc.messages"): "likewise",
+    ("udc.cli.output", "rich"): "likewise",
     ("udc._wiring.program", "udc._serve"): "uvicorn is optional",
     ("udc._wiring.program", "udc._wiring.hosting"): "likewise",
 }

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Annotated, Any, assert_type
 
 import anyio
@@ -8,9 +9,10 @@ import pytest
 from pydantic import BaseModel
 
 from tests.unit.dispatch.kit import AMBIENT, Peers, message, principal
-from udc.context import Context, Lineage, current_context
+from udc._types import DropletId
+from udc.context import Broadcast, Context, Lineage, Order, current_context
 from udc.dispatch.contexts import Contexts, NoMetrics
-from udc.errors import HopLimit, InvalidReply
+from udc.errors import ConnectionLost, HopLimit, InvalidReply
 from udc.messages import MessageType, Priority, Reply
 
 
@@ -206,3 +208,53 @@ def test_no_metrics_takes_everything() -> None:
     metrics.gauge("b", 1.0)
     metrics.book(cost_usd=1)
     assert Context(Peers(), ambient=AMBIENT, metrics=metrics).metrics is metrics
+
+
+async def test_a_broadcast_has_a_result_for_each() -> None:
+    factory, peers = contexts()
+    lost = ConnectionLost("cut", peer=2)
+
+    def answer(order: Order) -> Any:
+        if order.target == 2:
+            raise lost
+        return {"images": order.target}
+
+    peers.answer = answer
+    result = await factory.mesh().broadcast("counted", {"a": 1}, returns=Balance, timeout_seconds=3)
+    assert_type(result, Broadcast[Balance])
+    assert_type(result.data, Mapping[DropletId, Balance])
+    assert result.data == {1: Balance(images=1), 3: Balance(images=3)}
+    assert result.errors == {2: lost}
+    assert list(result.replies) == [1, 3]
+    assert {order.lineage.trace_id for order in peers.orders} == {result.trace_id}
+    first = peers.orders[0]
+    assert (first.message_type, first.action, first.data, first.timeout_seconds) == ("event", "counted", {"a": 1}, 3)
+
+
+async def test_a_broadcast_to_those_who_can() -> None:
+    factory, _ = contexts("seen")
+    result = await factory.mesh().broadcast("look", message_type="query", capability="resize")
+    assert_type(result, Broadcast[Any])
+    assert result.data == {4: "seen"}
+    assert result.replies[4].data == "seen"
+    assert result.errors == {}
+
+
+async def test_an_answer_to_a_broadcast_that_does_not_fit_is_an_error_of_that_one() -> None:
+    factory, peers = contexts()
+    peers.answer = lambda order: {"images": order.target if order.target != 3 else "hunter2"}
+    result = await factory.mesh().broadcast("count", message_type="query", returns=Balance)
+    assert list(result.data) == list(result.replies) == [1, 2]
+    assert isinstance(result.errors[3], InvalidReply)
+    assert "hunter2" not in str(result.errors[3])
+
+
+async def test_a_broadcast_in_a_handler_joins_its_trace_and_stops_where_its_calls_do() -> None:
+    factory, peers = contexts()
+    ctx = factory.answering(message(hops=4, trace_id="t"), principal(), deadline=None)
+    assert (await ctx.broadcast("x")).trace_id == "t"
+    assert peers.orders[0].lineage.hops == 5
+    with pytest.raises(HopLimit, match="the call to 'resize' would be hop 17"):
+        await factory.tracing(Lineage(trace_id="t", hops=17)).broadcast("x", capability="resize")
+    with pytest.raises(ValueError, match="timeout_seconds is 0"):
+        await ctx.broadcast("x", timeout_seconds=0)

@@ -3,43 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from functools import partial
 from typing import Any
 
-import anyio
-from anyio.abc import TaskStatus
-
 from udc._clock import loop_clock
-from udc._runtime import Hook, Plan, Runtime
-from udc._types import DropletId
-from udc._wiring import outgoing, trust, work
+from udc._runtime import Runtime
+from udc._wiring import membership, nearby, outgoing, trust, work
 from udc._wiring.definition import Definition, Premises
-from udc._wiring.facts import capture, make_facts, secrets_of
+from udc._wiring.facts import make_facts, secrets_of
+from udc._wiring.hosted import Hosted
+from udc._wiring.incoming import make_surface
+from udc._wiring.life import make_plan
 from udc._wiring.settings import Settings
+from udc._wiring.storage import Storage
 from udc._wiring.surroundings import Surroundings
-from udc.config import DropletConfig
 from udc.dispatch.contexts import Contexts
-from udc.dispatch.dedup import Ledger
 from udc.dispatch.run import Dispatcher, DispatchLimits
 from udc.identity.instance_key import InstanceKey
-from udc.instrument import Event, Instrument, MessageHandled
+from udc.instrument import Event, Instrument, MessageHandled, PhaseChanged
 from udc.lifecycle import Lifecycle
 from udc.rings import EventRing, LogRing
-from udc.services import Service
 from udc.services.dependencies import DependencyWatch
-from udc.services.jobs import Job, ReadyHooks
-from udc.stats import ProcessSampler, Stats
-from udc.surface._base import Endpoint, Surface
-from udc.surface.border import Busy, HttpSurface, check_accepts
-from udc.surface.control import Control
-from udc.surface.describe import Describe
+from udc.stats import Stats
+from udc.surface.border import Busy
 from udc.surface.facts import ProofBook
-from udc.surface.guard import FailureLimit, Guard
-from udc.surface.messages import Messages
-from udc.surface.observe import Observe
-from udc.surface.openapi import OpenApi
-from udc.surface.sending import Sending
-from udc.surface.working import TraceCancel, Working, reserved
+from udc.surface.working import TraceCancel, Working
 from udc.tasks.desk import TaskDesk
 
 
@@ -67,14 +54,17 @@ class Composition:
         self.settled = definition.settle(self._premises())
         self._messaging(definition)
         self._work()
+        self.membership = membership.of(self)
+        if self.membership.registry is not None:
+            self.directory.follow(self.membership.registry)
         self.runtime = Runtime(
-            self._plan(),
+            make_plan(self),
             lifecycle=self.lifecycle,
             instance_id=self.facts.instance_id,
             instrument=self.instrument,
             ambient=self.ambient,
         )
-        self.surface = self._surface()
+        self.surface, self.describe = make_surface(self)
         self.settings.subscribe(self._follow)
 
     def _observers(self, definition: Definition) -> None:
@@ -85,22 +75,25 @@ class Composition:
         self.instance_key = InstanceKey.generate()
         self.proofs = ProofBook(facts=self.facts, key=self.instance_key, ambient=self.ambient)
         hooks = (*definition.hooks, *self.surroundings.hooks)
-        self.instrument = Instrument([self.stats, self.events, self._note_commands, *hooks])
+        own = (self.stats, self.events, self._note_commands, self._tell_phase)
+        self.instrument = Instrument([*own, *hooks])
 
     def _identity(self, definition: Definition) -> None:
         config = self.settings.config
         self.client = self.surroundings.make_client()
         made: dict[str, Any] = {
             "client": self.client,
-            "ambient": self.ambient,
+            "ambient": self.ambient.branch(),
             "instrument": self.instrument,
         }  # Any: shared arguments
-        verifier, self.key_services = trust.make_verifier(config, me=self.facts.id, **made)
+        self.nearby = nearby.look_out(self.settings)
+        verifier, self.keys = trust.make_verifier(config, me=self.facts.id, nearby=self.nearby, **made)
         self.verifier = definition.verifier or verifier
         self.tokens, self.token_service = trust.make_tokens(
             config,
             me=self.facts.id,
             source=definition.token_source,
+            nearby=self.nearby,
             **made,
         )
 
@@ -117,7 +110,18 @@ class Composition:
 
     def _messaging(self, definition: Definition) -> None:
         config = self.settings.config
-        self.directory = outgoing.make_directory(self.settings)
+        self.directory = outgoing.make_discovery(
+            self.settings, ambient=self.ambient, instrument=self.instrument, threads=self.surroundings.threads
+        )
+        self.storage = Storage(
+            self.settings,
+            self.surroundings,
+            droplet_id=self.facts.id,
+            member=config.registry.url is not None or self.nearby is not None,
+            discovery=self.directory,
+            clock=self.clock,
+            instrument=self.instrument,
+        )
         transports = outgoing.make_transports(self.surroundings, self.client, self.tokens, config)
         self.messenger = outgoing.make_messenger(
             self.directory,
@@ -155,7 +159,7 @@ class Composition:
         self.desk = TaskDesk(
             work.TaskWorker(self.table, self.dispatcher, me=self.facts.id, ambient=self.ambient),
             tell=work.tell_orchestrator(self.messenger, config.orchestrator.id),
-            spawn=self._spawn,
+            spawn=self.spawn,
             instrument=self.instrument,
             ambient=self.ambient,
             limit=lambda: self.settings.config.limits.in_flight,
@@ -174,144 +178,16 @@ class Composition:
             forward=work.forward_cancel(self.messenger),
         )
 
-    def _surface(self) -> HttpSurface:
-        limits = self.settings.config.limits
-        security = self.settings.config.security
-        failures = FailureLimit(
-            limit=security.failed_auth_limit, window_seconds=security.failed_auth_window_seconds, clock=self.clock
-        )
-        messages = Messages(
-            self.dispatcher,
-            type_for_action=lambda action: None if action is None else self.table.type_for_action(action),
-            me=self.facts.id,
-            name=self.facts.name,
-            ledger=Ledger(
-                limits.dedup_window_seconds,
-                limits.dedup_entries,
-                limits.dedup_bytes,
-                clock=self.clock,
-                instrument=self.instrument,
-            ),
-            check_accepts=lambda: check_accepts(self.lifecycle),
-            reserved=reserved(self.working, self.traces),
-            instrument=self.instrument,
-            ambient=self.ambient,
-        )
-        openapi = OpenApi(self.facts, rows=lambda: surface.routes.table, public=security.public_openapi)
-        rows: list[Endpoint] = [
-            *self._describe(lambda: surface.routes.table).table(),
-            *messages.table(),
-            *Sending(self.messenger, ambient=self.ambient).table(),
-            *self._observe().table(),
-            *self._control().table(),
-            *self.working.table(),
-            *openapi.table(),
-            *self.table.endpoints,
-            *self.definition.endpoints,
-            *self.settled,
-        ]
-        surface = HttpSurface(
-            rows,
-            guard=Guard(verifier=self.verifier, failures=failures, instrument=self.instrument),
-            lifecycle=self.lifecycle,
-            limits=lambda: self.settings.config.limits,
-            busy=self.busy,
-            instrument=self.instrument,
-            ambient=self.ambient,
-            clock=self.clock,
-            instance_id=self.facts.instance_id,
-        )
-        return surface
-
-    def _describe(self, rows: Callable[[], tuple[Endpoint, ...]]) -> Describe:
-        return Describe(
-            self.facts,
-            lifecycle=self.lifecycle,
-            stats=self.stats,
-            proofs=self.proofs,
-            ambient=self.ambient,
-            actions=self.table.actions,
-            rows=rows,
-            measured=self.dependencies.measured,
-            services_down=lambda: self.runtime.services_down,
-            load=lambda: self.dispatcher.in_flight.count / self.dispatcher.in_flight.limit,
-        )
-
-    def _observe(self) -> Observe:
-        return Observe(
-            droplet_id=self.facts.id,
-            stats=self.stats,
-            logs=self.logs,
-            events=self.events,
-            proofs=self.proofs,
-            in_flight=lambda: self.dispatcher.in_flight.count,
-            public_metrics=self.settings.config.security.public_metrics,
-        )
-
-    def _control(self) -> Control:
-        enabled = self.settings.config.security.emergency_stop
-        return Control(
-            reload=self.settings.reload,
-            spawn=self._spawn,
-            stop=self.request_stop,
-            exit_process=self.surroundings.exit_process if enabled else None,
-            proofs=self.proofs,
-            instrument=self.instrument,
-            ambient=self.ambient,
-        )
-
-    def _plan(self) -> Plan:
-        hook = self.dispatcher.run_hook
-        return Plan(
-            resources=(lambda: capture(self.logs, self.settings), lambda: self.client),
-            lifespan=self.definition.lifespan,
-            on_start=[*(partial(hook, each) for each in self.table.hooks("start")), *self._listening()],
-            on_stop=[partial(hook, each) for each in self.table.hooks("stop")],
-            services=self._services(),
-            drain=self._drain,
-            cut=self._cut,
-            grace_seconds=lambda: self.settings.config.limits.grace_seconds,
-        )
-
-    def _listening(self) -> list[Hook]:
-        listen = self.surroundings.listen
-        return [] if listen is None else [listen]
-
-    def _services(self) -> list[Service]:
-        services: list[Service] = [*self.key_services, self.token_service, self.dependencies]
-        if self.surroundings.sample_process:
-            services.append(ProcessSampler(self.stats))
-        services += [
-            Job(
-                job.name,
-                partial(self.dispatcher.run_job, job),
-                seconds=job.spec.seconds,
-                first_after_seconds=job.spec.first_after_seconds,
-                jitter=job.spec.jitter,
-                chance=self.ambient.chance,
-            )
-            for job in self.table.jobs
-        ]
-        ready = [partial(self.dispatcher.run_hook, each) for each in self.table.hooks("ready")]
-        return [*services, ReadyHooks(ready)] if ready else services
-
-    async def _drain(self) -> None:
-        await self.busy.until_idle()
-        await self.dispatcher.in_flight.drained()
-        await self.desk.drained()
-
-    async def _cut(self) -> None:
-        self.desk.hand_back()
-        self.dispatcher.in_flight.cancel_all()
-        await self.dispatcher.in_flight.drained()
-        await self.desk.last_words()
-
-    def _spawn(self, call: Callable[[], Coroutine[Any, Any, object]], *, name: str) -> None:
+    def spawn(self, call: Callable[[], Coroutine[Any, Any, object]], *, name: str) -> None:
         self.runtime.spawn(call, name=name)
 
     def _note_commands(self, event: Event, /) -> None:
         if isinstance(event, MessageHandled) and event.message_type == "command" and event.error_code is None:
             self.proofs.note(f"command:{event.action}", trace_id=event.trace_id)
+
+    def _tell_phase(self, event: Event, /) -> None:
+        if isinstance(event, PhaseChanged):
+            self.membership.changed()
 
     def _follow(self, config: Any) -> None:  # Any: a DropletConfig; followers take what they need
         self.dispatcher.in_flight.limit = config.limits.in_flight
@@ -319,53 +195,6 @@ class Composition:
     def request_stop(self, *, at_once: bool = False) -> None:
         """Ask for the graceful end."""
         self.runtime.request_stop(at_once=at_once)
-
-
-class Hosted:
-    """A droplet made ready for one life (implements the adapters' `Hosted`)."""
-
-    def __init__(self, parts: Composition) -> None:
-        self.parts = parts
-
-    @property
-    def surface(self) -> Surface:
-        """Where its requests go."""
-        return self.parts.surface
-
-    @property
-    def droplet_id(self) -> DropletId:
-        """The id it goes by."""
-        return self.parts.facts.id
-
-    @property
-    def config(self) -> DropletConfig:
-        """Its configuration."""
-        return self.parts.settings.config
-
-    @property
-    def grace_seconds(self) -> float:
-        """How long work in flight may go on when it stops."""
-        return self.config.limits.grace_seconds
-
-    async def until_stopping(self) -> None:
-        """Return when it has been asked to stop, by whomever."""
-        await self.parts.runtime.until_stopping()
-
-    async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Live once; see `Runtime.serve`."""
-        self.parts.definition.attach(self.parts.contexts.mesh())
-        try:
-            await self.parts.runtime.serve(task_status=task_status)
-        finally:
-            self.parts.definition.attach(None)
-
-    async def over(self) -> None:
-        """Returns when streams must end; see `Runtime.over`."""
-        await self.parts.runtime.over()
-
-    def request_stop(self, *, at_once: bool = False) -> None:
-        """Ask for the graceful end; `at_once` leaves the grace out."""
-        self.parts.request_stop(at_once=at_once)
 
 
 def compose(definition: Definition, surroundings: Surroundings) -> Hosted:

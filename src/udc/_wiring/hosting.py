@@ -10,8 +10,8 @@ from typing import Any, Final, Protocol
 
 from udc import _serve
 from udc import config as configuration
-from udc._wiring.compose import Hosted
 from udc._wiring.definition import Definition
+from udc._wiring.hosted import Hosted
 from udc._wiring.surroundings import Surroundings
 from udc.config import DropletConfig
 from udc.errors import ConfigError
@@ -34,12 +34,15 @@ def part_of(
     *,
     explicit: Mapping[str, Any],  # Any: values of many types
     surroundings: Surroundings | None = None,
+    or_any_port: bool = False,
     on_serving: Callable[[Hosted], None] = lambda _: None,
 ) -> _serve.Part:
     """Check its configuration, take its port.
 
     Args:
         explicit: settings that win over all others.
+        or_any_port: take any free port when the one in the settings cannot be had.
+        on_serving: called once it serves.
 
     Raises:
         ConfigError: every problem of the configuration at once, or the port cannot be had.
@@ -57,7 +60,11 @@ def part_of(
     )
     config = loaded.config
     log_to_stderr(config.log_level)
-    bound = _bind(config, chosen=loaded.origins["server.port"] != "default")
+    if loaded.origins["server.port"] == "default":
+        port, or_any_port = _own_port(config), True
+    else:
+        port = config.server.port
+    bound = _bind(config.server.host, port, or_any_port=or_any_port)
     known = {**explicit, "server.port": bound.port, "droplet.url": config.droplet.url or bound.url}
 
     made: list[Hosted] = []
@@ -70,16 +77,18 @@ def part_of(
     return _serve.Part(bound=bound, host=host, on_serving=lambda: on_serving(made[-1]))
 
 
-def _bind(config: DropletConfig, *, chosen: bool) -> _serve.Bound:
-    host = config.server.host
-    if chosen:
-        return _serve.bind(host, config.server.port)
+def _own_port(config: DropletConfig) -> int:
+    """The port of a droplet for which nobody chose one: none of the mesh's, and the same at every start."""
     port = _FIRST_PORT + (config.droplet.id or 0)
-    if port <= _HIGHEST_PORT:
-        try:
-            return _serve.bind(host, port)
-        except ConfigError:
-            pass  # nobody asked for this one
+    return port if port <= _HIGHEST_PORT else 0
+
+
+def _bind(host: str, port: int, *, or_any_port: bool) -> _serve.Bound:
+    try:
+        return _serve.bind(host, port)
+    except ConfigError:
+        if not or_any_port:
+            raise
     return _serve.bind(host, 0)
 
 

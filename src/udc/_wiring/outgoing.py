@@ -11,7 +11,8 @@ from udc._types import DropletId
 from udc._wiring.settings import Settings
 from udc._wiring.surroundings import Surroundings
 from udc.config import DropletConfig
-from udc.directory import StaticDirectory
+from udc.directory import Directory, StaticDirectory
+from udc.discovery import Discovery
 from udc.identity._base import Tokens
 from udc.instrument import Instrument
 from udc.messages import Peer
@@ -21,19 +22,19 @@ from udc.transports._exchange import audiences
 from udc.transports.http import HttpTransport
 
 
-def make_directory(settings: Settings) -> StaticDirectory:
-    """The peers of the configuration; follows a reload.
+def make_discovery(settings: Settings, *, ambient: Ambient, instrument: Instrument, threads: bool) -> Discovery:
+    """What finds peers: those of the configuration, which follow a reload, and the Registry's.
 
     Raises:
         ConfigError: two peers have one id.
     """
-    directory = StaticDirectory(_peers(settings.config), well_known=_well_known(settings.config))
-    settings.subscribe(lambda config: directory.replace(_peers(config)))
-    return directory
+    configured = StaticDirectory(_peers(settings.config), well_known=_well_known(settings.config))
+    settings.subscribe(lambda config: configured.replace(_peers(config)))
+    return Discovery(configured, ambient=ambient, instrument=instrument, threads=threads)
 
 
 def make_messenger(
-    directory: StaticDirectory,
+    directory: Directory,
     transports: Mapping[str, Transport],
     *,
     me: DropletId,

@@ -7,7 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Final
 
-from udc._wiring.compose import Hosted
+from udc._wiring.hosted import Hosted
 
 REFUSED: Final = 2
 NEEDS_RUN: Final = 'udc: running a droplet needs more packages: pip install "udc-mesh[run]"\n'
@@ -36,7 +36,7 @@ def run(droplet: Any, *, host: str | None, port: int | None, data: str | PathLik
         sys.stderr.write(NEEDS_RUN)
         raise SystemExit(REFUSED) from None
     explicit = explicit_settings(host=host, port=port, data=data)
-    code = _serve.run(lambda: [part_of(droplet, explicit=explicit, on_serving=announce)])
+    code = _serve.run(lambda _: [part_of(droplet, explicit=explicit, on_serving=announce)])
     if code:
         raise SystemExit(code)
 

@@ -51,6 +51,10 @@ class Settings:
         listen_host = self.config.server.host if around.listening else None
         return not configuration.beyond_loopback(self.config, listen_host=listen_host, loopback=around.loopback)
 
+    def origin(self, name: str) -> str:
+        """Where the value of a setting comes from; "default" when nobody gave one."""
+        return self._loaded.origins[name]
+
     def subscribe(self, follower: Callable[[configuration.DropletConfig], None]) -> None:
         """Call `follower` with every new configuration."""
         self._followers.append(follower)

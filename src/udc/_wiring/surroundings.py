@@ -35,6 +35,7 @@ class Surroundings:
         make_transports: makes the transports; `None` = HTTP only.
         threads: sync handlers run in threads; false in virtual time, whose clock leaps while a thread works.
         sample_process: measure CPU and memory; false in virtual time.
+        disk: the droplet may keep its own state in the data directory.
         exit_process: ends the process at once.
         hooks: take every event beside the droplet's own hooks.
     """
@@ -51,10 +52,11 @@ class Surroundings:
     make_transports: MakeTransports | None = None
     threads: bool = True
     sample_process: bool = True
+    disk: bool = False
     exit_process: Callable[[], None] = field(default=lambda: os._exit(1))
     hooks: Sequence[Hook] = ()
 
     @classmethod
     def of_process(cls) -> Surroundings:
         """The process's own environment and working directory."""
-        return cls(environ=dict(os.environ), config_file=configuration.find_file(Path.cwd()))
+        return cls(environ=dict(os.environ), config_file=configuration.find_file(Path.cwd()), disk=True)

@@ -12,11 +12,14 @@ from anyio.abc import TaskStatus
 from udc._http import HttpClient
 from udc._ids import Ambient
 from udc._types import DropletId
+from udc._wiring.nearby import NOT_IN_SIGHT, Nearby, NearbyTokens
+from udc.clients.choose import make_v2_tokens
 from udc.config import DropletConfig, has_key_source
 from udc.errors import ConfigError, DeliveryError, KeysUnavailable, TokenError
 from udc.identity._base import Token, TokenSource, Verifier
 from udc.identity.audiences import own_audience
 from udc.identity.claims import Principal
+from udc.identity.followed import FollowedKeys
 from udc.identity.jwks import FixedKeys, KeySet, RemoteKeys
 from udc.identity.keys import SigningKey
 from udc.identity.policy import IssuerPolicy
@@ -73,41 +76,45 @@ class NoTokens:
 
 
 def make_verifier(
-    config: DropletConfig, *, me: DropletId, client: HttpClient, ambient: Ambient, instrument: Instrument
-) -> tuple[Verifier, list[Service]]:
-    """What checks bearer tokens, and the service that keeps its keys fresh.
+    config: DropletConfig,
+    *,
+    me: DropletId,
+    client: HttpClient,
+    ambient: Ambient,
+    instrument: Instrument,
+    nearby: Nearby | None = None,
+) -> tuple[Verifier, FollowedKeys | None]:
+    """What checks bearer tokens, and the service that keeps its keys fresh, where they come from somewhere else.
 
     Raises:
         ConfigError: a key that is none, or a JWKS URL that is not secure.
     """
     security = config.security
     if not security.require_auth:
-        return NoAuth(), []
-    if not has_key_source(config):
-        return NoKeys(), []
-    keys, services = _keys(config, client=client, ambient=ambient, instrument=instrument)
+        return NoAuth(), None
+    if nearby is None and not has_key_source(config):
+        return NoKeys(), None
+    keys = _keys(config, nearby=nearby, client=client, ambient=ambient, instrument=instrument)
     own = own_audience(security.jwt_audience, me)
     audiences = frozenset({own}) if security.own_audience_only else frozenset({own, security.jwt_audience})
     policy = IssuerPolicy(
         allow_missing_audience=security.allow_missing_audience, droplet_id_from_sub=security.droplet_id_from_sub
     )
     verifier = TokenVerifier(keys, issuer=security.jwt_issuer, audiences=audiences, ambient=ambient, policy=policy)
-    return verifier, services
+    return verifier, keys if isinstance(keys, FollowedKeys) else None
 
 
 def _keys(
-    config: DropletConfig, *, client: HttpClient, ambient: Ambient, instrument: Instrument
-) -> tuple[KeySet, list[Service]]:
+    config: DropletConfig, *, nearby: Nearby | None, client: HttpClient, ambient: Ambient, instrument: Instrument
+) -> KeySet:
     security = config.security
     if security.public_key is not None:
-        return FixedKeys(security.public_key), []
+        return FixedKeys(security.public_key)
     url = security.jwks_url
     if url is None and config.registry.url is not None:
-        url = f"{config.registry.url}/.well-known/jwks.json"
-    if url is None:
-        if security.signing_key is None:
-            raise ConfigError(["security: no source of verification keys"])
-        return FixedKeys(_signing_key(config).public_pem), []
+        url = jwks_of(config.registry.url)
+    if url is None and security.signing_key is not None:
+        return FixedKeys(_signing_key(config).public_pem)
 
     async def fetch(address: str) -> bytes:
         with anyio.fail_after(_FETCH_SECONDS):
@@ -116,14 +123,20 @@ def _keys(
             raise TokenError(f"{address} answered {answer.status}; is that the address of a JWKS?")
         return answer.body
 
-    remote = RemoteKeys(
+    hosts = frozenset(security.insecure_hosts)
+    keys = FollowedKeys(
+        lambda at: RemoteKeys(at, fetch=fetch, ambient=ambient, instrument=instrument, insecure_hosts=hosts),
         url,
-        fetch=fetch,
-        ambient=ambient,
-        instrument=instrument,
-        insecure_hosts=frozenset(security.insecure_hosts),
+        hint=NOT_IN_SIGHT,
     )
-    return remote, [Named("keys", remote.run)]
+    if nearby is not None and url is None:
+        nearby.on_found = lambda found: keys.point_at(jwks_of(found.url))
+    return keys
+
+
+def jwks_of(registry_url: str) -> str:
+    """Where a Registry publishes its keys (contract section 6)."""
+    return f"{registry_url}/.well-known/jwks.json"
 
 
 def make_tokens(
@@ -134,6 +147,7 @@ def make_tokens(
     client: HttpClient,
     ambient: Ambient,
     instrument: Instrument,
+    nearby: Nearby | None = None,
 ) -> tuple[TokenKeeper, Service]:
     """What holds our own tokens, and the service that renews them.
 
@@ -141,12 +155,16 @@ def make_tokens(
         ConfigError: a signing key that is none, or a Registry URL that is not secure.
     """
     keeper = TokenKeeper(
-        source or _source(config, me=me, client=client, ambient=ambient), ambient=ambient, instrument=instrument
+        source or _source(config, me=me, nearby=nearby, client=client, ambient=ambient),
+        ambient=ambient,
+        instrument=instrument,
     )
     return keeper, Named("tokens", keeper.run)
 
 
-def _source(config: DropletConfig, *, me: DropletId, client: HttpClient, ambient: Ambient) -> TokenSource:
+def _source(
+    config: DropletConfig, *, me: DropletId, nearby: Nearby | None, client: HttpClient, ambient: Ambient
+) -> TokenSource:
     security = config.security
     if security.token is not None:
         return FixedToken(security.token.reveal(), ambient=ambient)
@@ -159,15 +177,26 @@ def _source(config: DropletConfig, *, me: DropletId, client: HttpClient, ambient
             steward=config.droplet.steward,
             permissions=_PERMISSIONS,
         )
-    if config.registry.url is not None and config.droplet.secret is not None:
+
+    def enrolled(url: str, secret: str) -> RegistryTokens:
         return RegistryTokens(
-            config.registry.url,
+            url,
             droplet_id=me,
-            secret=config.droplet.secret.reveal(),
+            secret=secret,
             post=_poster(client),
             ambient=ambient,
             insecure_hosts=frozenset(security.insecure_hosts),
         )
+
+    if nearby is not None:
+        return NearbyTokens(nearby, lambda found: enrolled(found.url, found.secret))
+    if config.registry.url is None:
+        return NoTokens()
+    v2 = make_v2_tokens(config, url=config.registry.url, client=client, ambient=ambient)
+    if v2 is not None:
+        return v2
+    if config.registry.style == "contract" and config.droplet.secret is not None:
+        return enrolled(config.registry.url, config.droplet.secret.reveal())
     return NoTokens()
 
 

@@ -34,12 +34,12 @@ class Discovery:
     """Finds droplets: those of the configuration, and those that the Registry knows. A service keeps it up to date.
 
     A target is an id, or a name, or what a droplet can do; a name wins over a capability, and the configuration
-    over the Registry. A name is matched as it is written, and if nobody has it, without regard to case. What is
-    not known is asked for, at most every 2 s for one target. While the Registry is away, what was known counts.
+    over the Registry, which counts once `follow` has named it. A name is matched as it is written, and if nobody
+    has it, without regard to case. What is not known is asked for, at most every 2 s for one target. While the
+    Registry is away, what was known counts.
 
     Args:
         static: the peers of the configuration.
-        client: asks the Registry; `None` = there is none.
         arrange: the order among instances that are equally good; by lot, unless given.
         threads: false writes files in line, for virtual time.
     """
@@ -50,7 +50,6 @@ class Discovery:
         self,
         static: StaticDirectory,
         *,
-        client: RegistryClient | None = None,
         ambient: Ambient,
         instrument: Instrument,
         arrange: Arrange | None = None,
@@ -61,12 +60,20 @@ class Discovery:
         self._arrange = arrange or by_lot(ambient.chance)
         self._keeper = Keeper(self._state, instrument=instrument, threads=threads)
         self._follower: Follower | None = None
-        if client is not None:
-            self._follower = Follower(
-                client, self._index, ambient=ambient, instrument=instrument, on_change=self._keeper.note
-            )
+        self._ambient = ambient
+        self._instrument = instrument
         self._asked: dict[DropletId, float] = {}
         self._avoided: dict[tuple[str, str | None], float] = {}
+
+    def follow(self, client: RegistryClient) -> None:
+        """Ask this Registry from now on. For the start: before `open` and `run`."""
+        self._follower = Follower(
+            client,
+            self._index,
+            ambient=self._ambient.branch(),
+            instrument=self._instrument,
+            on_change=self._keeper.note,
+        )
 
     async def resolve(self, target: DropletId) -> Peer:
         """The instance that a message for that target is tried at first. Raises as `candidates` does."""

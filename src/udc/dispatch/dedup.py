@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -13,13 +13,28 @@ from udc.dispatch.run import Outcome
 from udc.errors import Conflict, ContractError, DeliveryError, UdcError
 from udc.instrument import Instrument, ReceiptEvicted
 
-__all__ = ["Ledger", "MessageKey"]
+__all__ = ["Ledger", "MessageKey", "Remembered"]
 
 MessageKey: TypeAlias = tuple[DropletId, str]
 """The verified source, and its `message_id`."""
 
 _ENTRY_BYTES: Final = 512
 """What an entry costs beside its contents, about."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """One message that has its answer for good, as it is kept beyond the process.
+
+    Attributes:
+        answer: an outcome, or an error that trying again will not change.
+        age_seconds: since it was done.
+    """
+
+    key: MessageKey
+    fingerprint: bytes
+    answer: Outcome | UdcError
+    age_seconds: float
 
 
 @dataclass(slots=True)
@@ -70,6 +85,8 @@ class Ledger:
         self._running: dict[MessageKey, _Running] = {}
         self._done: dict[MessageKey, _Done] = {}  # in the order they were done, for dicts keep theirs
         self._bytes = 0
+        self._news: dict[MessageKey, _Done] | None = None
+        self._on_news: Callable[[], None] = lambda: None
 
     def __len__(self) -> int:
         """How many answers are remembered."""
@@ -79,6 +96,11 @@ class Ledger:
     def size(self) -> int:
         """About how many bytes they take."""
         return self._bytes
+
+    @property
+    def oldest_seconds(self) -> float:
+        """The age of the oldest; 0 when nothing is remembered."""
+        return self._clock() - next(iter(self._done.values())).at if self._done else 0.0
 
     async def once(
         self, key: MessageKey, fingerprint: bytes, run: Callable[[], Awaitable[Outcome]]
@@ -121,6 +143,33 @@ class Ledger:
             if known.answer is not None:
                 raise _again(known.answer)
 
+    def report(self, on_news: Callable[[], None]) -> None:
+        """Collect for `news` what gets its answer from now on, and call `on_news` each time."""
+        self._news, self._on_news = {}, on_news
+
+    def news(self) -> list[Remembered]:
+        """What got its answer since the last call, but for what has been forgotten again; oldest first."""
+        self._expire()
+        news, self._news = self._news or {}, {}
+        return [self._remembered(key, entry) for key, entry in news.items()]
+
+    def remembered(self) -> list[Remembered]:
+        """Everything that is remembered, oldest first."""
+        self._expire()
+        return [self._remembered(key, entry) for key, entry in self._done.items()]
+
+    def restore(self, entries: Iterable[Remembered]) -> None:
+        """Remember these of an earlier life, too, as far as window and room allow; what is known already stays."""
+        now, later, self._done, self._bytes = self._clock(), self._done, {}, 0
+        for old in sorted(entries, key=lambda entry: -entry.age_seconds):
+            if old.age_seconds < self._window and old.key not in later:
+                self._keep(old.key, _done(old.key, old.fingerprint, old.answer, now - old.age_seconds))
+        for key, entry in later.items():
+            self._keep(key, entry)
+
+    def _remembered(self, key: MessageKey, entry: _Done) -> Remembered:
+        return Remembered(key, entry.fingerprint, entry.answer, self._clock() - entry.at)
+
     async def _run(self, key: MessageKey, fingerprint: bytes, run: Callable[[], Awaitable[Outcome]]) -> Outcome:
         running = self._running[key] = _Running(fingerprint)
         try:
@@ -143,8 +192,13 @@ class Ledger:
         return outcome
 
     def _remember(self, key: MessageKey, fingerprint: bytes, answer: Outcome | UdcError) -> None:
-        content = len(answer.data) if isinstance(answer, Outcome) else 4 * len(repr(vars(answer)))
-        entry = _Done(fingerprint, answer, self._clock(), _ENTRY_BYTES + len(fingerprint) + 4 * len(key[1]) + content)
+        entry = _done(key, fingerprint, answer, self._clock())
+        self._keep(key, entry)
+        if self._news is not None:
+            self._news[key] = entry
+            self._on_news()
+
+    def _keep(self, key: MessageKey, entry: _Done) -> None:
         self._done[key] = entry
         self._bytes += entry.size
         while len(self._done) > self._max_entries or self._bytes > self._max_bytes:
@@ -156,9 +210,17 @@ class Ledger:
             self._forget_oldest()
 
     def _forget_oldest(self) -> _Done:
-        entry = self._done.pop(next(iter(self._done)))
+        key = next(iter(self._done))
+        entry = self._done.pop(key)
         self._bytes -= entry.size
+        if self._news:
+            self._news.pop(key, None)
         return entry
+
+
+def _done(key: MessageKey, fingerprint: bytes, answer: Outcome | UdcError, at: float) -> _Done:
+    content = len(answer.data) if isinstance(answer, Outcome) else 4 * len(repr(vars(answer)))
+    return _Done(fingerprint, answer, at, _ENTRY_BYTES + len(fingerprint) + 4 * len(key[1]) + content)
 
 
 def _again(error: UdcError) -> UdcError:

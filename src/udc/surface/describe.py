@@ -12,6 +12,7 @@ from typing import Any
 from pydantic_core import to_json
 
 from udc._ids import Ambient
+from udc.clients._base import Presence
 from udc.lifecycle import SERVING, Lifecycle, Phase, Status, status_of
 from udc.models import (
     ActionInfo,
@@ -39,6 +40,7 @@ class Describe:
         measured: the dependencies as last measured.
         services_down: names of the background services that have crashed.
         load: share of the in-flight limit in use, 0 to 1.
+        presence: how it stands with its Registry.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Describe:
         measured: Callable[[], Dependencies],
         services_down: Callable[[], tuple[str, ...]],
         load: Callable[[], float],
+        presence: Callable[[], Presence],
     ) -> None:
         self._facts = facts
         self._lifecycle = lifecycle
@@ -65,6 +68,7 @@ class Describe:
         self._measured = measured
         self._services_down = services_down
         self._load = load
+        self._presence = presence
         self._capabilities: bytes | None = None
 
     @property
@@ -98,7 +102,7 @@ class Describe:
         down = tuple(f"service {name} is down" for name in self._services_down())
         reasons = down if phase in SERVING else (f"phase is {phase}", *down)
         ready = phase in (Phase.READY, Phase.DEGRADED)
-        body = Ready(ready=ready, phase=phase, presence="unregistered", reasons=reasons)
+        body = Ready(ready=ready, phase=phase, presence=self._presence(), reasons=reasons)
         return HttpResponse(status=200 if ready else 503, body=to_json(body))
 
     async def capabilities(self, _: HttpRequest) -> HttpResponse:
@@ -107,16 +111,23 @@ class Describe:
             self._capabilities = to_json(self._describe_capabilities())
         return HttpResponse(body=self._capabilities)
 
+    @property
+    def fingerprint(self) -> str:
+        """The sha256 of what it can do, as `/capabilities` tells it."""
+        return sha256_hex(canonical_json([action.model_dump(mode="json") for action in self._action_infos()]))
+
+    def _action_infos(self) -> tuple[ActionInfo, ...]:
+        return tuple(ActionInfo.model_validate(row) for row in self._actions())
+
     def _describe_capabilities(self) -> Mapping[str, Any]:  # Any: JSON values
         facts = self._facts
-        actions = tuple(ActionInfo.model_validate(row) for row in self._actions())
         model = Capabilities(
             version=facts.version,
             features=facts.capabilities,
             dependencies=tuple(str(each) for each in facts.needs),
             metadata=dict(facts.metadata),
-            actions=actions,
-            fingerprint=sha256_hex(canonical_json([action.model_dump(mode="json") for action in actions])),
+            actions=self._action_infos(),
+            fingerprint=self.fingerprint,
         )
         rows = [(row.method, row.path, row.summary) for row in self._rows()]
         return union_capabilities(model, service=facts.name, droplet_id=facts.id, endpoints=rows)

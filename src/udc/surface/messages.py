@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from hashlib import sha256
 from typing import Final, Protocol
 
 from pydantic_core import to_json
@@ -165,8 +166,8 @@ class Messages:
 
 
 def fingerprint(message: Message) -> bytes:
-    """What must be the same in two messages with one id."""
-    return to_json([message.message_type, message.payload])
+    """What must be the same in two messages with one id; a hash, because it is kept, on disk as well."""
+    return sha256(to_json([message.message_type, message.payload])).digest()
 
 
 def _verified_source(message: Message, principal: Principal) -> DropletId | None:

@@ -24,7 +24,7 @@ from udc.wire.json_text import parse_object
 
 if TYPE_CHECKING:
     from udc._http import HttpAnswer
-    from udc._wiring.compose import Hosted
+    from udc._wiring.hosted import Hosted
     from udc._wiring.surroundings import Surroundings
 
 __all__ = ["FakeOrchestrator", "TaskHandle"]

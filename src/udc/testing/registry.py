@@ -17,7 +17,7 @@ from udc.testing.registry_desk import Enrolment, Forced, RegistryCall, RegistryD
 from udc.wire.ids import canonical_id
 
 if TYPE_CHECKING:
-    from udc._wiring.compose import Hosted
+    from udc._wiring.hosted import Hosted
 
 __all__ = ["FakeRegistry"]
 

@@ -41,14 +41,15 @@ def audiences(mesh: str) -> AudienceOf:
 async def exchange(peer: Peer, message: Message, *, post: Post, tokens: Tokens, audience_of: AudienceOf) -> Reply:
     """Deliver once: encode, post with the peer's token, once more with a new one after a 401, decode.
 
+    While no token of the peer's own audience is to be had, the mesh's goes to it (contract section 6: it takes both).
+
     The headers are made here and nowhere else: nothing of a request that we are answering (its `Authorization`
     least of all) is passed on.
 
     Raises:
         PeerError, PeerUnreachable, ConnectionLost, InvalidReply, TokenError: see `Transport.deliver`.
     """
-    audience = audience_of(peer)
-    token = await tokens.get(audience)
+    audience, token = await _token(peer, audience_of(peer), tokens)
     answer = await _post(peer, message, post, token)
     if answer.status == _UNAUTHORIZED:
         try:
@@ -58,6 +59,30 @@ async def exchange(peer: Peer, message: Message, *, post: Post, tokens: Tokens, 
             return _decoded(peer, message, answer)
         answer = await _post(peer, message, post, token)
     return _decoded(peer, message, answer)
+
+
+async def _token(peer: Peer, audience: str | None, tokens: Tokens) -> tuple[str | None, Token]:
+    """The token to show, and whose audience it is of.
+
+    Raises:
+        TokenError: neither the peer's own nor the mesh's is to be had.
+    """
+    try:
+        return audience, await tokens.get(audience)
+    except TokenError as error:
+        mesh = _mesh_of(audience, peer)
+        if mesh is None:
+            raise
+        try:
+            return mesh, await tokens.get(mesh)
+        except TokenError:
+            raise error from None  # why the peer's own is missing says more
+
+
+def _mesh_of(audience: str | None, peer: Peer) -> str | None:
+    """The mesh's audience, when this one is the peer's own."""
+    own = f"/{peer.id}"
+    return audience.removesuffix(own) if peer.ours and audience is not None and audience.endswith(own) else None
 
 
 async def _post(peer: Peer, message: Message, post: Post, token: Token) -> HttpAnswer:

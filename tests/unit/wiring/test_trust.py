@@ -13,7 +13,8 @@ from udc._ids import Ambient, system
 from udc._wiring import trust
 from udc.config import DropletConfig, Secret
 from udc.errors import ConfigError, KeysUnavailable, TokenError, UdcError
-from udc.identity.jwks import FixedKeys, RemoteKeys
+from udc.identity.followed import FollowedKeys
+from udc.identity.jwks import FixedKeys
 from udc.identity.sources import FixedToken, RegistryTokens, SelfSigned
 from udc.identity.verify import NoAuth, TokenVerifier
 from udc.instrument import Instrument
@@ -39,21 +40,21 @@ def verifier(made: DropletConfig, client: HttpClient | None = None) -> Any:
 
 
 def test_no_auth_where_it_is_off() -> None:
-    checks, services = verifier(config(security={"require_auth": False}))
-    assert (type(checks), services) == (NoAuth, [])
+    checks, service = verifier(config(security={"require_auth": False}))
+    assert (type(checks), service) == (NoAuth, None)
 
 
 async def test_without_a_source_of_keys_every_token_is_refused() -> None:
-    checks, services = verifier(config())
-    assert services == []
+    checks, service = verifier(config())
+    assert service is None
     with pytest.raises(KeysUnavailable) as caught:
         await checks.verify(key().sign(claims("admin")))
     assert "security.public_key" in str(caught.value.hint)
 
 
 async def test_a_fixed_key_and_its_audiences() -> None:
-    checks, services = verifier(config(security={"public_key": key().public_pem}))
-    assert (type(checks), services) == (TokenVerifier, [])
+    checks, service = verifier(config(security={"public_key": key().public_pem}))
+    assert (type(checks), service) == (TokenVerifier, None)
     assert checks._expected.audiences == {MESH, f"{MESH}/14"}
     assert isinstance(checks._keys, FixedKeys)
     assert (await checks.verify(key().sign(claims("read")))).droplet_id == 77
@@ -65,8 +66,8 @@ def test_only_its_own_audience() -> None:
 
 
 async def test_the_own_signing_key_verifies_too() -> None:
-    checks, services = verifier(config(security={"signing_key": Secret(key().private_pem)}))
-    assert services == []
+    checks, service = verifier(config(security={"signing_key": Secret(key().private_pem)}))
+    assert service is None
     assert (await checks.verify(key().sign(claims("read")))).droplet_id == 77
 
 
@@ -75,9 +76,10 @@ async def test_the_own_signing_key_verifies_too() -> None:
     [{"security": {"jwks_url": "http://127.0.0.1:1/jwks"}}, {"registry": {"url": "http://127.0.0.1:1"}}],
 )
 def test_remote_keys_bring_a_service(sections: dict[str, Any]) -> None:
-    checks, services = verifier(config(**sections))
-    assert [service.name for service in services] == ["keys"]
-    assert isinstance(checks._keys, RemoteKeys)
+    checks, service = verifier(config(**sections))
+    assert service is checks._keys
+    assert service.name == "keys"
+    assert isinstance(checks._keys, FollowedKeys)
 
 
 def test_keys_are_fetched_over_https_or_from_loopback_only() -> None:
@@ -89,7 +91,7 @@ def test_keys_are_fetched_over_https_or_from_loopback_only() -> None:
 async def fetched(client: HttpClient) -> bytes:
     checks, _ = verifier(config(security={"jwks_url": "http://127.0.0.1:1/jwks"}), client)
     async with client:
-        return bytes(await checks._keys._fetch("http://127.0.0.1:1/jwks"))
+        return bytes(await checks._keys._keys._fetch("http://127.0.0.1:1/jwks"))
 
 
 async def test_what_the_key_source_answers() -> None:

@@ -1,0 +1,106 @@
+"""Puts together the way in: every endpoint table, the guard, the border."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from udc.surface._base import Endpoint
+from udc.surface.border import HttpSurface, check_accepts
+from udc.surface.control import Control
+from udc.surface.describe import Describe
+from udc.surface.guard import FailureLimit, Guard
+from udc.surface.messages import Messages
+from udc.surface.observe import Observe
+from udc.surface.openapi import OpenApi
+from udc.surface.sending import Sending
+from udc.surface.working import reserved
+
+if TYPE_CHECKING:
+    from udc._wiring.compose import Composition
+
+
+def make_surface(parts: Composition) -> tuple[HttpSurface, Describe]:
+    """The HTTP surface with all endpoints, and what describes the droplet."""
+    security = parts.settings.config.security
+    failures = FailureLimit(
+        limit=security.failed_auth_limit, window_seconds=security.failed_auth_window_seconds, clock=parts.clock
+    )
+    messages = Messages(
+        parts.dispatcher,
+        type_for_action=lambda action: None if action is None else parts.table.type_for_action(action),
+        me=parts.facts.id,
+        name=parts.facts.name,
+        ledger=parts.storage.ledger,
+        check_accepts=lambda: check_accepts(parts.lifecycle),
+        reserved=reserved(parts.working, parts.traces),
+        instrument=parts.instrument,
+        ambient=parts.ambient,
+    )
+    describe = _describe(parts, lambda: surface.routes.table)
+    openapi = OpenApi(parts.facts, rows=lambda: surface.routes.table, public=security.public_openapi)
+    rows: list[Endpoint] = [
+        *describe.table(),
+        *messages.table(),
+        *Sending(parts.messenger, ambient=parts.ambient).table(),
+        *_observe(parts).table(),
+        *_control(parts).table(),
+        *parts.working.table(),
+        *openapi.table(),
+        *parts.table.endpoints,
+        *parts.definition.endpoints,
+        *parts.settled,
+    ]
+    surface = HttpSurface(
+        rows,
+        guard=Guard(verifier=parts.verifier, failures=failures, instrument=parts.instrument),
+        lifecycle=parts.lifecycle,
+        limits=lambda: parts.settings.config.limits,
+        busy=parts.busy,
+        instrument=parts.instrument,
+        ambient=parts.ambient,
+        clock=parts.clock,
+        instance_id=parts.facts.instance_id,
+    )
+    return surface, describe
+
+
+def _describe(parts: Composition, rows: Callable[[], tuple[Endpoint, ...]]) -> Describe:
+    return Describe(
+        parts.facts,
+        lifecycle=parts.lifecycle,
+        stats=parts.stats,
+        proofs=parts.proofs,
+        ambient=parts.ambient,
+        actions=parts.table.actions,
+        rows=rows,
+        measured=parts.dependencies.measured,
+        services_down=lambda: parts.runtime.services_down,
+        load=lambda: parts.dispatcher.in_flight.count / parts.dispatcher.in_flight.limit,
+        presence=lambda: parts.membership.presence,
+    )
+
+
+def _observe(parts: Composition) -> Observe:
+    return Observe(
+        droplet_id=parts.facts.id,
+        stats=parts.stats,
+        logs=parts.logs,
+        events=parts.events,
+        proofs=parts.proofs,
+        in_flight=lambda: parts.dispatcher.in_flight.count,
+        public_metrics=parts.settings.config.security.public_metrics,
+    )
+
+
+def _control(parts: Composition) -> Control:
+    enabled = parts.settings.config.security.emergency_stop
+    return Control(
+        reload=parts.settings.reload,
+        spawn=parts.spawn,
+        stop=parts.request_stop,
+        exit_process=parts.surroundings.exit_process if enabled else None,
+        proofs=parts.proofs,
+        instrument=parts.instrument,
+        ambient=parts.ambient,
+    )

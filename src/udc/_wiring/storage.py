@@ -1,0 +1,82 @@
+"""The droplet's own directory: when one is claimed, and who keeps something in it (contract section 6)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio.to_thread
+
+from udc._types import DropletId
+from udc._wiring.settings import Settings
+from udc._wiring.surroundings import Surroundings
+from udc.datadir import DataDirectory, Slot
+from udc.discovery import Discovery
+from udc.dispatch.dedup import Ledger
+from udc.errors import ConfigError
+from udc.instrument import Instrument, StorageFailed
+from udc.services.receipts import ReceiptKeeper
+
+
+class Storage:
+    """Claims a slot of the data directory for one life, and shows it to those who keep something there.
+
+    Only where the surroundings have a disk, and the droplet has a Registry or was told a data directory: a droplet
+    on its own must not leave files behind. Where none can be claimed all goes on in memory.
+
+    Args:
+        member: there is a Registry.
+
+    Attributes:
+        ledger: what remembers messages that were done.
+        receipts: the service that keeps it in the slot.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        surroundings: Surroundings,
+        *,
+        droplet_id: DropletId,
+        member: bool,
+        discovery: Discovery,
+        clock: Callable[[], float],
+        instrument: Instrument,
+    ) -> None:
+        config = settings.config
+        limits = config.limits
+        self.ledger = Ledger(
+            limits.dedup_window_seconds,
+            limits.dedup_entries,
+            limits.dedup_bytes,
+            clock=clock,
+            instrument=instrument,
+        )
+        self.receipts = ReceiptKeeper(
+            self.ledger, ambient=surroundings.ambient, instrument=instrument, threads=surroundings.threads
+        )
+        wanted = surroundings.disk and (member or settings.origin("data") != "default")
+        self._root: Path | None = config.data if wanted else None
+        self._droplet_id = droplet_id
+        self._discovery = discovery
+        self._instrument = instrument
+
+    @asynccontextmanager
+    async def open(self) -> AsyncGenerator[None]:
+        """Hold a slot as long as this is open."""
+        slot = None if self._root is None else await self._claim(self._root)
+        if slot is None:
+            yield
+            return
+        with slot:
+            self.receipts.open(slot.path)
+            await self._discovery.open(slot.path)
+            yield
+
+    async def _claim(self, root: Path) -> Slot | None:
+        try:
+            return await anyio.to_thread.run_sync(DataDirectory(root).claim_slot, self._droplet_id)
+        except (OSError, ConfigError) as error:
+            self._instrument.emit(StorageFailed(what="data directory", error=str(error)))
+            return None

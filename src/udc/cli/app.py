@@ -1,0 +1,236 @@
+"""The commands of `udc`, and what they take."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from udc import __version__
+from udc.cli import options
+from udc.cli.faults import Usage, told
+from udc.cli.output import put, put_json
+
+app = typer.Typer(
+    name="udc",
+    help="Run droplets and a mesh on this machine, look at them, and speak to them.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        put(f"udc {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Run droplets and a mesh on this machine, look at them, and speak to them."""
+
+
+@app.command()
+def run(
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="module:Class, file.py or file.py:Class.")],
+    host: Annotated[str | None, typer.Option("--host", help="What to listen on; else server.host, 127.0.0.1.")] = None,
+    port: Annotated[
+        int | None,
+        typer.Option("--port", min=0, max=65535, help="0 = any free one; else server.port, else 8000 and the id."),
+    ] = None,
+    data: options.Data = None,
+    with_mesh: Annotated[bool, typer.Option("--with-mesh", help="Run the core droplets in this process too.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="First line on stdout: {url, droplet_id, instance_id}, when it serves.")
+    ] = False,
+) -> None:
+    """Run a droplet until Ctrl+C or SIGTERM; a second one ends it at once."""
+    from udc.cli import running
+
+    with told():
+        raise typer.Exit(running.run(target, host=host, port=port, data=data, with_mesh=with_mesh, as_json=json))
+
+
+@app.command()
+def mesh(
+    data: options.Data = None,
+    port_base: Annotated[
+        int | None,
+        typer.Option(
+            "--port-base",
+            metavar="N",
+            min=0,
+            max=65533,
+            help="Registry, Orchestrator and Dashboard listen on N, N+1 and N+2 (8000); 0 = any free ones.",
+        ),
+    ] = None,
+    registry_port: Annotated[int | None, typer.Option("--registry-port", metavar="N", min=0, max=65535)] = None,
+    orchestrator_port: Annotated[int | None, typer.Option("--orchestrator-port", metavar="N", min=0, max=65535)] = None,
+    dashboard_port: Annotated[int | None, typer.Option("--dashboard-port", metavar="N", min=0, max=65535)] = None,
+    json: Annotated[
+        bool,
+        typer.Option("--json", help="First line on stdout: {registry, orchestrator, dashboard, data}, when ready."),
+    ] = False,
+) -> None:
+    """Run a mesh for development on this machine: the core droplets in one process, on loopback only."""
+    from udc.cli import running
+
+    with told():
+        ports = running.mesh_ports(port_base, registry_port, orchestrator_port, dashboard_port)
+        raise typer.Exit(running.mesh(data=data, ports=ports, as_json=json))
+
+
+@app.command()
+def token(
+    droplet_id: Annotated[int, typer.Option("--droplet-id", metavar="N", min=1, help="Whom the token names.")],
+    permissions: Annotated[
+        str | None, typer.Option("--permissions", help="Of read, write and admin, with commas; else all there are.")
+    ] = None,
+    scope: Annotated[str | None, typer.Option("--scope", help="Scopes, with spaces between.")] = None,
+    audience: Annotated[str | None, typer.Option("--audience", help="Whom it is for; else the whole mesh.")] = None,
+    raw: Annotated[bool, typer.Option("--raw", help="The token and nothing else.")] = False,
+    registry: options.Registry = None,
+    data: options.Data = None,
+    timeout: options.Seconds = 10.0,
+    json: options.Json = False,
+) -> None:
+    """Get a token from the Registry, with the mesh's secret."""
+    from udc.cli import asking
+    from udc.cli.place import find_mesh
+
+    with told():
+        wanted = None if permissions is None else _permissions(permissions)
+        asked = {"droplet_id": droplet_id, "permissions": wanted, "scope": scope, "audience": audience}
+        given = {name: value for name, value in asked.items() if value is not None}
+        place = find_mesh(registry=registry, data=data, operator=None)
+        found = asking.speak(place, lambda operator: asking.token(operator, given), seconds=timeout)
+    if raw:
+        put(found["token"])
+    elif json:
+        put_json(found)
+    else:
+        asking.show_token(found)
+
+
+@app.command("ls")
+def list_droplets(
+    capability: Annotated[list[str] | None, typer.Option("--capability", help="Only those that can do this.")] = None,
+    status: Annotated[list[str] | None, typer.Option("--status", help="active, inactive or error.")] = None,
+    name: Annotated[list[str] | None, typer.Option("--name", help="Only those of this name.")] = None,
+    registry: options.Registry = None,
+    data: options.Data = None,
+    speak_as: options.As = None,
+    timeout: options.Seconds = 10.0,
+    json: options.Json = False,
+) -> None:
+    """List the droplets of the mesh."""
+    from udc.cli import asking
+    from udc.cli.place import find_mesh
+
+    filters = [("capability", each) for each in capability or ()]
+    filters += [("status", each) for each in status or ()]
+    filters += [("name", each) for each in name or ()]
+    with told():
+        place = find_mesh(registry=registry, data=data, operator=speak_as)
+        found = asking.speak(place, lambda operator: asking.rows(operator, filters), seconds=timeout)
+    put_json(found) if json else asking.show_rows(found, place)
+
+
+@app.command()
+def inspect(
+    droplet: options.Droplet,
+    registry: options.Registry = None,
+    data: options.Data = None,
+    speak_as: options.As = None,
+    timeout: options.Seconds = 10.0,
+    json: options.Json = False,
+) -> None:
+    """Show what a droplet tells of itself: health, capabilities, state, dependencies, version."""
+    from udc.cli import asking
+    from udc.cli.place import find_mesh
+
+    with told():
+        place = find_mesh(registry=registry, data=data, operator=speak_as)
+        found = asking.speak(place, lambda operator: asking.inspect(operator, droplet), seconds=timeout)
+    put_json(found) if json else asking.show_inspected(found)
+
+
+@app.command()
+def call(
+    droplet: options.Droplet,
+    action: Annotated[str, typer.Argument(metavar="ACTION", help="What it shall do.")],
+    pairs: options.Pairs = None,
+    kind: Annotated[Literal["query", "command"], typer.Option("--type", help="What kind of message.")] = "query",
+    body: options.Body = None,
+    registry: options.Registry = None,
+    data: options.Data = None,
+    speak_as: options.As = None,
+    timeout: options.Seconds = 10.0,
+    json: options.Json = False,
+) -> None:
+    """Call a droplet and print what its handler returns."""
+    from udc.cli import asking
+    from udc.cli.place import find_mesh
+    from udc.cli.values import data_of
+    from udc.messages import MessageType
+
+    with told():
+        values = data_of(pairs or (), body)
+        place = find_mesh(registry=registry, data=data, operator=speak_as)
+        order = asking.order(droplet, MessageType(kind), action=action, data=values, seconds=timeout)
+        reply = asking.speak(place, lambda operator: asking.deliver(operator, order), seconds=timeout)
+    put_json(asking.facts_of(reply)) if json else asking.show_data(reply)
+
+
+@app.command()
+def send(
+    droplet: options.Droplet,
+    action: Annotated[str, typer.Argument(metavar="ACTION", help="What happened, or what it shall do.")],
+    pairs: options.Pairs = None,
+    kind: Annotated[
+        Literal["event", "status", "command", "query"], typer.Option("--type", help="What kind of message.")
+    ] = "event",
+    body: options.Body = None,
+    priority: Annotated[Literal["high", "normal", "low"], typer.Option("--priority", help="How urgent.")] = "normal",
+    retries: Annotated[int, typer.Option("--retries", min=0, max=10, help="How often to try again.")] = 3,
+    registry: options.Registry = None,
+    data: options.Data = None,
+    speak_as: options.As = None,
+    timeout: options.Seconds = 10.0,
+    json: options.Json = False,
+) -> None:
+    """Send a droplet a message and print its receipt."""
+    from udc.cli import asking
+    from udc.cli.place import find_mesh
+    from udc.cli.values import data_of
+    from udc.messages import MessageType, Priority
+
+    with told():
+        values = data_of(pairs or (), body)
+        place = find_mesh(registry=registry, data=data, operator=speak_as)
+        order = asking.order(
+            droplet,
+            MessageType(kind),
+            action=action,
+            data=values,
+            seconds=timeout,
+            retries=retries,
+            priority=Priority(priority),
+        )
+        reply = asking.speak(place, lambda operator: asking.deliver(operator, order), seconds=timeout)
+    put_json(asking.facts_of(reply)) if json else asking.show_sent(reply)
+
+
+def _permissions(text: str) -> list[str]:
+    wanted = [each.strip() for each in text.split(",") if each.strip()]
+    unknown = [each for each in wanted if each not in ("read", "write", "admin")]
+    if unknown or not wanted:
+        raise Usage(f"--permissions: {text!r}; wanted some of read, write and admin, with commas between")
+    return wanted

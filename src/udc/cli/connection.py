@@ -1,0 +1,176 @@
+"""How the commands speak to a mesh: as the operator, with a token of its Registry."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from typing import Any, Final
+
+import anyio
+
+from udc._http import HttpAnswer, HttpClient
+from udc._ids import system
+from udc._types import DropletId, JsonObject
+from udc.cli.faults import Usage
+from udc.cli.place import Place
+from udc.directory import StaticDirectory
+from udc.errors import CallTimeout, InvalidReply, InvalidRequest, PeerError
+from udc.identity._base import TokenSource
+from udc.identity.origin import require_secure
+from udc.identity.sources import FixedToken, RegistryTokens
+from udc.identity.tokens import TokenKeeper
+from udc.instrument import Instrument
+from udc.messages import Peer
+from udc.messenger import Messenger
+from udc.transports._exchange import audiences
+from udc.transports.http import HttpTransport
+from udc.wire.faults import decode_error
+from udc.wire.records import read_records, to_peer
+
+REGISTRY: Final = "the Registry"
+
+
+class Operator:
+    """The operator's connection to a mesh; made by `connected`.
+
+    Args:
+        client: open.
+        seconds: how long any one request may take.
+    """
+
+    def __init__(self, place: Place, client: HttpClient, *, seconds: float) -> None:
+        self.place, self.client, self.seconds = place, client, seconds
+        self._insecure = frozenset(place.config.security.insecure_hosts)
+        require_secure(place.registry, self._insecure)
+        self.id: DropletId = place.config.operator.id
+        self.tokens = TokenKeeper(self._source(), ambient=system(), instrument=Instrument([]))
+        self._audience_of = audiences(place.config.security.jwt_audience)
+
+    def _source(self) -> TokenSource:
+        place = self.place
+        if place.config.security.token is not None:
+            return FixedToken(place.config.security.token.reveal(), ambient=system())
+        if place.secret is None:
+            raise Usage(
+                f"no secret for {place.registry}: none lies in the data directory {place.data.root} (--data), and "
+                "neither UDC_DROPLET__SECRET nor UDC_SECURITY__TOKEN is set"
+            )
+        return RegistryTokens(
+            place.registry,
+            droplet_id=self.id,
+            secret=place.secret,
+            post=self._post,
+            ambient=system(),
+            insecure_hosts=self._insecure,
+        )
+
+    async def _post(self, url: str, headers: tuple[tuple[str, str], ...], body: bytes) -> tuple[int, bytes]:
+        answer = await self.request("POST", url, headers=headers, content=body, peer=REGISTRY)
+        return answer.status, answer.body
+
+    async def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        peer: DropletId,
+        headers: tuple[tuple[str, str], ...] = (),
+        content: bytes | None = None,
+    ) -> HttpAnswer:
+        """One request within the time.
+
+        Raises:
+            DeliveryError: no answer.
+        """
+        with anyio.move_on_after(self.seconds):
+            return await self.client.request(method, url, headers=headers, content=content, peer=peer)
+        raise CallTimeout(f"{peer} did not answer within {self.seconds:g} s", peer=peer)
+
+    async def token(self, asked: Mapping[str, Any]) -> dict[str, Any]:  # Any: JSON values
+        """A token of the Registry for any droplet, with the secret.
+
+        Raises:
+            PeerError: it says no.
+            DeliveryError: no answer.
+        """
+        if self.place.secret is None:
+            raise Usage(f"a token needs the Registry's secret, and none lies in {self.place.data.root} (--data)")
+        answer = await self.request(
+            "POST",
+            f"{self.place.registry}/auth/token",
+            headers=(("Content-Type", "application/json"), ("X-Droplet-Secret", self.place.secret)),
+            content=json.dumps({**asked, "secret": self.place.secret}).encode(),
+            peer=REGISTRY,
+        )
+        return _object(answer, REGISTRY)
+
+    async def rows(self, query: str = "") -> list[JsonObject]:
+        """The Registry's rows.
+
+        Raises:
+            PeerError, TokenError: it says no.
+            DeliveryError: no answer.
+        """
+        answer = await self.get(Peer(endpoint=self.place.registry, name=REGISTRY), f"/droplets{query}")
+        if answer.status != HTTPStatus.OK:
+            raise refusal(answer, REGISTRY)
+        try:
+            return [dict(record) for record in read_records(answer.body)]
+        except InvalidRequest as error:
+            raise InvalidReply(f"{REGISTRY} answered with no list of droplets: {error}", peer=REGISTRY) from error
+
+    async def get(self, peer: Peer, path: str) -> HttpAnswer:
+        """Ask a peer, with a token that is good for it."""
+        require_secure(peer.endpoint, self._insecure)
+        token = await self.tokens.get(self._audience_of(peer))
+        bearer = (("Authorization", f"Bearer {token.value}"),)
+        return await self.request("GET", f"{peer.endpoint}{path}", headers=bearer, peer=peer.label)
+
+    async def directory(self) -> StaticDirectory:
+        """Everybody that the Registry knows, to be found by id or name."""
+        peers: dict[Any, Peer] = {}  # Any: ids
+        for row in await self.rows():
+            try:
+                peer = to_peer(row)
+            except InvalidRequest:
+                continue  # nobody can call it
+            peers.setdefault(peer.id, peer)
+        return StaticDirectory(peers.values())
+
+    async def messenger(self) -> Messenger:
+        """What sends the operator's messages."""
+        http = HttpTransport(self.client, self.tokens, audience_of=self._audience_of, insecure_hosts=self._insecure)
+        return Messenger(
+            await self.directory(),
+            {"http": http, "https": http},
+            me=self.id,
+            ambient=system(),
+            instrument=Instrument([]),
+            timeout_seconds=self.seconds,
+        )
+
+
+@asynccontextmanager
+async def connected(place: Place, *, seconds: float) -> AsyncGenerator[Operator]:
+    """Speak to a mesh while this is open."""
+    async with HttpClient() as client:
+        yield Operator(place, client, seconds=seconds)
+
+
+def refusal(answer: HttpAnswer, peer: DropletId) -> PeerError:
+    """The error that an answer holds."""
+    return decode_error(answer.body, status=answer.status, headers=answer.headers, peer=peer)
+
+
+def _object(answer: HttpAnswer, peer: DropletId) -> dict[str, Any]:  # Any: JSON values
+    if answer.status != HTTPStatus.OK:
+        raise refusal(answer, peer)
+    try:
+        found = json.loads(answer.body)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise InvalidReply(f"{peer} answered with something that is no JSON object", peer=peer)
+    return found

@@ -1,0 +1,202 @@
+"""Keeps the de-duplication ledger on disk, so that a restart repeats nothing (contract section 3). A service."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Final
+
+import anyio
+from anyio.abc import TaskStatus
+
+from udc import errors
+from udc._ids import Ambient
+from udc._sqlite import Database
+from udc.dispatch.dedup import Ledger, Remembered
+from udc.dispatch.run import Outcome
+from udc.errors import ConfigError, ContractError, DeliveryError, InvalidRequest, UdcError
+from udc.instrument import Instrument, StorageFailed, StorageRecovered
+from udc.wire import json_text
+
+FILE: Final = "receipts.db"
+_WHAT: Final = "receipts"
+_BEHIND_SECONDS: Final = 0.5
+"""From an answer to its writing, so that many are written at once; with the writing it stays below a second."""
+_RETRY_SECONDS: Final = 30.0
+_LAST_WRITE_SECONDS: Final = 5.0
+_LOADED: Final = 100_000
+_MIGRATIONS: Final = (
+    """
+    CREATE TABLE receipts (
+        source TEXT NOT NULL,
+        message_id TEXT NOT NULL,
+        fingerprint BLOB NOT NULL,
+        answer BLOB NOT NULL,
+        data BLOB NOT NULL,
+        done_at REAL NOT NULL,
+        PRIMARY KEY (source, message_id)
+    ) WITHOUT ROWID;
+    CREATE INDEX receipts_by_age ON receipts (done_at);
+    """,
+)
+_PUT: Final = "INSERT OR REPLACE INTO receipts VALUES (?, ?, ?, ?, ?, ?)"
+_FORGET: Final = "DELETE FROM receipts WHERE done_at < ?"
+_GET: Final = "SELECT * FROM receipts ORDER BY done_at DESC LIMIT ?"
+
+
+class ReceiptKeeper:
+    """Writes behind what the ledger remembers, and fills it at the start.
+
+    A disk that is full or broken stops nothing: the ledger goes on in memory, and all of it is written when the disk
+    works again. A file that is no database is put aside.
+
+    Args:
+        wall: seconds since the epoch; ages are told by it from one life to the next.
+        threads: false runs everything in line, for virtual time.
+    """
+
+    name = "receipts"
+
+    def __init__(self, ledger: Ledger, *, ambient: Ambient, instrument: Instrument, threads: bool = True) -> None:
+        self._ledger = ledger
+        self._wall = ambient.wall
+        self._instrument = instrument
+        self._threads = threads
+        self._path: Path | None = None
+        self._woken = anyio.Event()
+        self._all = False
+        self._fails = False
+
+    def open(self, directory: Path) -> None:
+        """Keep them in this directory from the next `run` on."""
+        self._path = directory / FILE
+        self._ledger.report(lambda: self._woken.set())
+
+    async def run(self, *, task_status: TaskStatus[None]) -> None:
+        """Load, say so, and write behind until cancelled, and then once more."""
+        left = [task_status]
+
+        def works() -> None:
+            while left:
+                left.pop().started()
+
+        path = self._path
+        while path is not None:
+            try:
+                await self._keep(path, works)
+            except (sqlite3.Error, OSError, ConfigError) as error:
+                self._failed(path, error)
+            works()
+            if self._fails:  # the first failure may be gone with the file
+                await anyio.sleep(_RETRY_SECONDS)
+            self._fails = True
+        works()
+
+    def _failed(self, path: Path, error: Exception) -> None:
+        broken = not isinstance(error, sqlite3.OperationalError | OSError)
+        moved_to = _put_aside(path) if broken else None
+        if broken or not self._fails:
+            self._instrument.emit(StorageFailed(what=_WHAT, error=str(error), moved_to=moved_to))
+
+    async def _keep(self, path: Path, works: Callable[[], None]) -> None:
+        async with Database.open(path, _MIGRATIONS, threads=self._threads) as database:
+            wall = self._wall()
+            self._ledger.restore(await database.read(lambda connection: _read(connection, wall)))
+            self._all = self._fails
+            works()
+            self._woken.set()  # what came meanwhile, and what has grown old on the disk
+            try:
+                while True:
+                    await self._woken.wait()
+                    await anyio.sleep(_BEHIND_SECONDS)
+                    await self._write(database)
+            except anyio.get_cancelled_exc_class():
+                with anyio.move_on_after(_LAST_WRITE_SECONDS, shield=True):
+                    await self._write_at_last(database)
+                raise
+
+    async def _write_at_last(self, database: Database) -> None:
+        try:
+            await self._write(database)
+        except sqlite3.Error as error:
+            self._instrument.emit(StorageFailed(what=_WHAT, error=str(error)))
+
+    async def _write(self, database: Database) -> None:
+        self._woken = anyio.Event()
+        news = self._ledger.news()
+        entries = self._ledger.remembered() if self._all else news
+        wall, oldest = self._wall(), self._ledger.oldest_seconds
+        self._all = True  # until it is written: a write that is cancelled may not have happened
+        await database.write(lambda connection: _write(connection, entries, wall=wall, oldest=wall - oldest))
+        self._all = False
+        if self._fails:
+            self._fails = False
+            self._instrument.emit(StorageRecovered(what=_WHAT))
+
+
+def _write(connection: sqlite3.Connection, entries: Iterable[Remembered], *, wall: float, oldest: float) -> None:
+    for entry in entries:
+        try:
+            row = _row(entry, wall)
+        except TypeError:  # an error whose details are no JSON: it is remembered in memory only
+            continue
+        connection.execute(_PUT, row)
+    # A moment of grace: ages were told a little before the wall clock was read.
+    connection.execute(_FORGET, (oldest - 1.0,))
+
+
+def _row(entry: Remembered, wall: float) -> tuple[Any, ...]:  # Any: columns
+    source, message_id = entry.key
+    answer = entry.answer
+    if isinstance(answer, Outcome):
+        text, data = json_text.write({"result": answer.result, "handled": answer.handled}), answer.data
+    else:
+        text, data = json_text.write({"error": _kind(answer), "args": answer.args, "state": _state(answer)}), b""
+    return json_text.write(source), message_id, entry.fingerprint, text, data, wall - entry.age_seconds
+
+
+def _kind(error: UdcError) -> str:
+    """The name of the class, or of the nearest one above it that is ours."""
+    return next(kind.__name__ for kind in type(error).__mro__ if kind.__name__ in errors.__all__)
+
+
+def _state(error: UdcError) -> dict[str, Any]:  # Any: JSON values
+    own = {} if not isinstance(error, ContractError) else {"code": error.code, "http_status": error.http_status}
+    return {**vars(error), **own}
+
+
+def _read(connection: sqlite3.Connection, wall: float) -> list[Remembered]:
+    found: list[Remembered] = []
+    for source, message_id, fingerprint, answer, data, done_at in connection.execute(_GET, (_LOADED,)):
+        try:
+            told = json_text.parse_object(answer)
+            key = (json_text.parse(source), message_id)
+            found.append(Remembered(key, fingerprint, _answer(told, data), max(0.0, wall - done_at)))
+        except (InvalidRequest, KeyError, TypeError, AttributeError):
+            continue  # written by another version: what it says is not known any more
+    return found
+
+
+def _answer(told: dict[str, Any], data: bytes) -> Outcome | UdcError:  # Any: JSON values
+    if "error" not in told:
+        return Outcome(result=told["result"], handled=told["handled"], data=data)
+    kind = getattr(errors, told["error"]) if told["error"] in errors.__all__ else ContractError
+    if not issubclass(kind, ContractError | DeliveryError):
+        raise TypeError(told["error"])
+    error: UdcError = kind.__new__(kind)
+    error.args = tuple(told["args"])
+    vars(error).update(told["state"])
+    return error
+
+
+def _put_aside(path: Path) -> str | None:
+    """Where the file is now; `None` when it could not be moved. Its journals are of no use without it."""
+    aside = path.with_name(f"{path.name}.unreadable")
+    try:
+        path.replace(aside)
+        for journal in ("-wal", "-shm"):
+            path.with_name(path.name + journal).unlink(missing_ok=True)
+    except OSError:
+        return None
+    return str(aside)
