@@ -12,6 +12,7 @@ from typing import Final, NoReturn
 
 _log = logging.getLogger("udc.serve")
 _WORKER: Final = "AnyIO worker thread"
+_MOMENT_SECONDS: Final = 0.5
 
 
 def end_process(code: int) -> NoReturn:
@@ -52,4 +53,8 @@ class Watchdog:
 
 def stuck_threads() -> list[threading.Thread]:
     """Threads of handlers that have not returned: Python would wait for them for ever."""
-    return [each for each in threading.enumerate() if each.name == _WORKER and each.is_alive()]
+    found = [each for each in threading.enumerate() if each.name == _WORKER]
+    for each in found:
+        # An idle one has been told to end with the loop, and needs a moment for it.
+        each.join(_MOMENT_SECONDS / len(found))
+    return [each for each in found if each.is_alive()]

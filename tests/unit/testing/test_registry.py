@@ -261,7 +261,7 @@ async def test_knobs() -> None:
         await _call(world, "POST", "/register", _record())
         world.registry.forget()
         assert (await _call(world, "GET", "/droplet/14")).status == 404
-        assert [(call.path, call.status) for call in world.registry.calls if "auth/token" in call.path] == [
+        assert [(call.path, call.status) for call in world.registry.calls if call.body.get("droplet_id") == 14] == [
             ("/auth/token", 429),
             ("/auth/token", 200),
         ]
