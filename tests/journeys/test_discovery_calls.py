@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import anyio
 import pytest
 
@@ -13,7 +15,7 @@ from udc.testing import World, mesh
 
 pytestmark = virtual_time
 
-STRANGERS = {"peers": []}
+STRANGERS: dict[str, Any] = {"peers": []}
 """Nobody is configured: everybody is found at the Registry."""
 
 
