@@ -92,6 +92,9 @@ class EventRing:
 
 
 def _failure(event: Event) -> str | None:
+    """How it failed, if that was our doing: what a caller got wrong is the caller's affair."""
+    if isinstance(event, RequestAnswered) and event.status < 500:
+        return None
     code: str | None = getattr(event, "error_code", None) or getattr(event, "error", None)
     return code
 

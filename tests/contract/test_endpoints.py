@@ -313,7 +313,9 @@ async def test_events_are_limited_and_filtered(world: World) -> None:
     await client("GET", "/state")
     body = await got(client, "/events")
     # Strangers can fail to authenticate as often as they like: that is counted, not kept here.
-    assert {row["event_type"] for row in body["events"]} == {"phase_changed"}
+    kept = {row["event_type"] for row in body["events"]}
+    assert "phase_changed" in kept
+    assert kept.isdisjoint({"authentication_failed", "request_answered"})
     assert (body["droplet_id"], body["total"] >= 3) == (ME, True)
     a_time(body["events"][0]["timestamp"])
     phases = (await got(client, "/events?event_type=phase_changed&limit=1"))["events"]

@@ -51,6 +51,7 @@ class Watchdog:
         self._end(1)
 
 
+<<<<<<< HEAD
 def stuck_threads() -> list[threading.Thread]:
     """Threads of handlers that have not returned: Python would wait for them for ever."""
     found = [each for each in threading.enumerate() if each.name == _WORKER]
@@ -58,3 +59,14 @@ def stuck_threads() -> list[threading.Thread]:
         # An idle one has been told to end with the loop, and needs a moment for it.
         each.join(_MOMENT_SECONDS / len(found))
     return [each for each in found if each.is_alive()]
+=======
+def stuck_threads(*, patience_seconds: float = 1.0) -> list[threading.Thread]:
+    """Threads of handlers that do not return: Python would wait for them for ever.
+
+    Idle ones were told to end when the loop did, and get the time to.
+    """
+    workers = [each for each in threading.enumerate() if each.name == _WORKER]
+    for each in workers:
+        each.join(patience_seconds / len(workers))
+    return [each for each in workers if each.is_alive()]
+>>>>>>> main

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
 from importlib.util import find_spec
 from typing import Final
@@ -24,15 +25,18 @@ REFUSED: Final = 2
 """Exit codes: ended as asked; a droplet failed; nothing was started, for what was asked cannot be."""
 
 
-def run(make_parts: Callable[[], Sequence[Part]]) -> int:
+def run(make_parts: Callable[[ExitStack], Sequence[Part]]) -> int:
     """Serve until the first signal; what goes wrong is told on stderr, and by the exit code.
 
     Call it in the main thread. It returns when all droplets have stopped; a second signal, and a stop that takes
     too long, end the process from within.
+
+    Args:
+        make_parts: makes the droplets of the process; what it puts on the stack is closed after them.
     """
     signals, watchdog = Signals(), Watchdog()
     with signals.installed():
-        code = _told(lambda: _serve(make_parts(), signals, watchdog))
+        code = _told(lambda: _serve(make_parts, signals, watchdog))
         watchdog.stop()
     if stuck := stuck_threads():
         _log.warning("handlers are stuck in threads and are left behind", extra={"threads": len(stuck)})
@@ -40,18 +44,17 @@ def run(make_parts: Callable[[], Sequence[Part]]) -> int:
     return code
 
 
-def _serve(parts: Sequence[Part], signals: Signals, watchdog: Watchdog) -> None:
-    quick = find_spec("uvloop") is not None
-    if find_spec("httptools") is None:
-        _log.warning("httptools is missing, and requests cost 4.5 times as much: pip install 'udc-mesh[run]'")
-    try:
+def _serve(make_parts: Callable[[ExitStack], Sequence[Part]], signals: Signals, watchdog: Watchdog) -> None:
+    with ExitStack() as stack:
+        parts = make_parts(stack)
+        for part in parts:
+            stack.callback(part.bound.close)
+        if find_spec("httptools") is None:
+            _log.warning("httptools is missing, and requests cost 4.5 times as much: pip install 'udc-mesh[run]'")
         anyio.run(
             partial(serve, parts, signals=signals, watchdog=watchdog),
-            backend_options={"use_uvloop": True} if quick else {},
+            backend_options={"use_uvloop": find_spec("uvloop") is not None},
         )
-    finally:
-        for part in parts:
-            part.bound.close()
 
 
 def _told(run: Callable[[], None]) -> int:

@@ -16,7 +16,6 @@ from udc._wiring.life import make_plan
 from udc._wiring.settings import Settings
 from udc._wiring.storage import Storage
 from udc._wiring.surroundings import Surroundings
-from udc.clients.choose import Caller
 from udc.dispatch.contexts import Contexts
 from udc.dispatch.run import Dispatcher, DispatchLimits
 from udc.identity.instance_key import InstanceKey
@@ -55,7 +54,7 @@ class Composition:
         self.settled = definition.settle(self._premises())
         self._messaging(definition)
         self._work()
-        self.membership = self._membership()
+        self.membership = membership.of(self)
         if self.membership.registry is not None:
             self.directory.follow(self.membership.registry)
         self.runtime = Runtime(
@@ -177,33 +176,6 @@ class Composition:
             cancel=lambda trace_id, by: self.dispatcher.in_flight.cancel_trace(trace_id, by=by),
             pending=self.messenger.pending,
             forward=work.forward_cancel(self.messenger),
-        )
-
-    def _membership(self) -> membership.Membership:
-        return membership.make_membership(
-            self.settings.config,
-            membership.Self(
-                facts=self.facts,
-                public_key=self.instance_key.public_key,
-                lifecycle=self.lifecycle,
-                status=lambda: self.describe.status,
-                fingerprint=lambda: self.describe.fingerprint,
-                in_flight=lambda: self.dispatcher.in_flight.count,
-            ),
-            Caller(
-                droplet_id=self.facts.id,
-                instance_id=self.facts.instance_id,
-                name=self.facts.name,
-                client=self.client,
-                tokens=self.tokens,
-                usage=lambda: membership.usage(self.stats),
-            ),
-            nearby=self.nearby,
-            tokens=self.tokens,
-            keys=self.keys,
-            proofs=self.proofs,
-            ambient=self.ambient.branch(),
-            instrument=self.instrument,
         )
 
     def spawn(self, call: Callable[[], Coroutine[Any, Any, object]], *, name: str) -> None:

@@ -21,7 +21,7 @@ def make_facts(definition: Definition, settings: Settings, *, instance_id: str, 
         name=config.droplet.name,
         steward=config.droplet.steward,
         version=config.droplet.version,
-        endpoint=config.droplet.url or settings.own_address,
+        endpoint=config.droplet.url or "",
         instance_id=instance_id,
         started_at=started_at,
         capabilities=definition.capabilities,
@@ -35,7 +35,7 @@ def make_facts(definition: Definition, settings: Settings, *, instance_id: str, 
 def secrets_of(settings: Settings) -> tuple[str, ...]:
     """The secrets of the configuration, so that logs and events can be kept clear of them."""
     config = settings.config
-    secrets = (config.droplet.secret, config.security.token, config.security.signing_key)
+    secrets = (config.droplet.secret, config.registry.key, config.security.token, config.security.signing_key)
     return tuple(secret.reveal() for secret in secrets if secret is not None)
 
 

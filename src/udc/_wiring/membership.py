@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
@@ -13,7 +13,8 @@ from udc._http import HttpClient
 from udc._ids import Ambient
 from udc._wiring.nearby import NOT_IN_SIGHT, Nearby, NearbyRegistry
 from udc.clients._base import Beat, BeatAnswer, Presence, Registered, Registration, RegistryClient
-from udc.clients.choose import Caller, Usage, make_registry
+from udc.clients.choose import Caller, make_registry
+from udc.clients.usage import Usage
 from udc.config import DropletConfig
 from udc.errors import ConfigError, DeliveryError, TokenError
 from udc.identity.audiences import registry_audience
@@ -27,6 +28,9 @@ from udc.stats import Stats
 from udc.surface.facts import Facts, ProofBook
 from udc.wire import json_text
 from udc.wire.records import MARK, MARK_VERSION
+
+if TYPE_CHECKING:
+    from udc._wiring.compose import Composition
 
 _LIVEZ_SECONDS: Final = 2.0
 _LIVEZ_BYTES: Final = 16 * 1024
@@ -110,12 +114,18 @@ class Membership:
 
 
 class Consequences:
-    """What follows from the Registry's answers: tokens, keys, the proof."""
+    """What follows from the Registry's answers: tokens, keys, the proof.
+
+    Args:
+        audience: of the tokens that come with answers.
+        follow_keys: the Registry tells where its keys are; else somebody else's are used.
+    """
 
     def __init__(
         self,
         *,
         audience: str,
+        follow_keys: bool,
         tokens: TokenKeeper,
         keys: FollowedKeys | None,
         proofs: ProofBook,
@@ -123,6 +133,7 @@ class Consequences:
         instrument: Instrument,
     ) -> None:
         self._audience = audience
+        self._follow_keys = follow_keys
         self._tokens = tokens
         self._keys = keys
         self._proofs = proofs
@@ -135,7 +146,7 @@ class Consequences:
         """A registration was taken."""
         self._adopt(answer.token, answer.expires_in)
         self._proofs.note("register", trace_id=self._ambient.new_id())
-        if answer.jwks_uri is not None:
+        if answer.jwks_uri is not None and self._follow_keys:
             self._point_at(answer.jwks_uri)
         if self._registered_before:
             self._refresh_keys()  # it may have been away long enough to have new ones
@@ -172,6 +183,41 @@ class Consequences:
             self._keys.refresh_soon()
 
 
+def of(parts: Composition) -> Membership:
+    """The membership of a droplet that is being put together.
+
+    Raises:
+        ConfigError: secrets would travel to the Registry over plain http.
+    """
+    return make_membership(
+        parts.settings.config,
+        Self(
+            facts=parts.facts,
+            public_key=parts.instance_key.public_key,
+            lifecycle=parts.lifecycle,
+            status=lambda: parts.describe.status,
+            fingerprint=lambda: parts.describe.fingerprint,
+            in_flight=lambda: parts.dispatcher.in_flight.count,
+        ),
+        Caller(
+            droplet_id=parts.facts.id,
+            instance_id=parts.facts.instance_id,
+            name=parts.facts.name,
+            endpoint=parts.facts.endpoint,
+            ambient=parts.ambient,
+            client=parts.client,
+            tokens=parts.tokens,
+            usage=lambda: usage(parts.stats),
+        ),
+        nearby=parts.nearby,
+        tokens=parts.tokens,
+        keys=parts.keys,
+        proofs=parts.proofs,
+        ambient=parts.ambient.branch(),
+        instrument=parts.instrument,
+    )
+
+
 def make_membership(
     config: DropletConfig,
     me: Self,
@@ -188,7 +234,10 @@ def make_membership(
     registry = _registry(config, caller, nearby)
     if registry is None or not config.registry.auto_register:
         return Membership(registry, None)
-    then = Consequences(audience=registry_audience(config.security.jwt_audience), **consequences)
+    security = config.security
+    then = Consequences(
+        audience=registry_audience(security.jwt_audience), follow_keys=security.jwks_url is None, **consequences
+    )
     loop = PresenceLoop(
         registry,
         obstacle=_obstacle(me, caller.client, nearby),

@@ -36,7 +36,7 @@ def run(droplet: Any, *, host: str | None, port: int | None, data: str | PathLik
         sys.stderr.write(NEEDS_RUN)
         raise SystemExit(REFUSED) from None
     explicit = explicit_settings(host=host, port=port, data=data)
-    code = _serve.run(lambda: [part_of(droplet, explicit=explicit, on_serving=announce)])
+    code = _serve.run(lambda _: [part_of(droplet, explicit=explicit, on_serving=announce)])
     if code:
         raise SystemExit(code)
 

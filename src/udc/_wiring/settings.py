@@ -51,14 +51,6 @@ class Settings:
         listen_host = self.config.server.host if around.listening else None
         return not configuration.beyond_loopback(self.config, listen_host=listen_host, loopback=around.loopback)
 
-    @property
-    def own_address(self) -> str:
-        """Where our own server can be reached while no `droplet.url` says it: on this machine. "" when nobody knows."""
-        server = self.config.server
-        known = self._surroundings.listening and self.loopback and server.port != 0
-        host = f"[{server.host}]" if ":" in server.host else server.host
-        return f"http://{host}:{server.port}" if known else ""
-
     def origin(self, name: str) -> str:
         """Where the value of a setting comes from; "default" when nobody gave one."""
         return self._loaded.origins[name]

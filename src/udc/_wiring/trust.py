@@ -13,6 +13,7 @@ from udc._http import HttpClient
 from udc._ids import Ambient
 from udc._types import DropletId
 from udc._wiring.nearby import NOT_IN_SIGHT, Nearby, NearbyTokens
+from udc.clients.choose import make_v2_tokens
 from udc.config import DropletConfig, has_key_source
 from udc.errors import ConfigError, DeliveryError, KeysUnavailable, TokenError
 from udc.identity._base import Token, TokenSource, Verifier
@@ -78,10 +79,10 @@ def make_verifier(
     config: DropletConfig,
     *,
     me: DropletId,
-    nearby: Nearby | None,
     client: HttpClient,
     ambient: Ambient,
     instrument: Instrument,
+    nearby: Nearby | None = None,
 ) -> tuple[Verifier, FollowedKeys | None]:
     """What checks bearer tokens, and the service that keeps its keys fresh, where they come from somewhere else.
 
@@ -143,10 +144,10 @@ def make_tokens(
     *,
     me: DropletId,
     source: TokenSource | None,
-    nearby: Nearby | None,
     client: HttpClient,
     ambient: Ambient,
     instrument: Instrument,
+    nearby: Nearby | None = None,
 ) -> tuple[TokenKeeper, Service]:
     """What holds our own tokens, and the service that renews them.
 
@@ -189,7 +190,12 @@ def _source(
 
     if nearby is not None:
         return NearbyTokens(nearby, lambda found: enrolled(found.url, found.secret))
-    if config.registry.url is not None and config.droplet.secret is not None:
+    if config.registry.url is None:
+        return NoTokens()
+    v2 = make_v2_tokens(config, url=config.registry.url, client=client, ambient=ambient)
+    if v2 is not None:
+        return v2
+    if config.registry.style == "contract" and config.droplet.secret is not None:
         return enrolled(config.registry.url, config.droplet.secret.reveal())
     return NoTokens()
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final, TypeVar
 from urllib.parse import urlencode
 
 import anyio
+from pydantic import BaseModel
 
+from udc import models
 from udc._ids import iso_utc, system
-from udc._types import DropletId
+from udc._types import DropletId, JsonObject
 from udc.cli.connection import Operator, connected, refusal
 from udc.cli.output import printable, put, put_data, put_facts, put_table
 from udc.cli.place import Place
@@ -21,8 +23,14 @@ from udc.messages import MessageType, Peer, Priority, Reply
 
 T = TypeVar("T")
 
-ASPECTS: Final = ("health", "capabilities", "state", "dependencies", "version")
-"""What `udc inspect` asks for: the endpoints of these names."""
+ASPECTS: Final[Mapping[str, type[BaseModel]]] = {
+    "health": models.Health,
+    "capabilities": models.Capabilities,
+    "state": models.State,
+    "dependencies": models.Dependencies,
+    "version": models.VersionInfo,
+}
+"""What `udc inspect` asks for: the endpoints of these names, and the fields that people are shown."""
 
 
 def speak(place: Place, what: Callable[[Operator], Awaitable[T]], *, seconds: float) -> T:
@@ -48,28 +56,28 @@ def show_token(found: dict[str, Any]) -> None:  # Any: JSON values
     facts = {name: found.get(name) for name in ("droplet_id", "permissions", "scope", "audience") if found.get(name)}
     if isinstance(found.get("expires_in"), int | float):
         facts["expires"] = iso_utc(system().now() + timedelta(seconds=found["expires_in"]))
-    put_facts("", facts)
+    put_facts(facts)
     put(f"\n{found['token']}")
 
 
-async def rows(operator: Operator, filters: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:  # Any: JSON values
+async def rows(operator: Operator, filters: Sequence[tuple[str, str]]) -> list[JsonObject]:
     """The Registry's rows, filtered by it."""
     return await operator.rows(f"?{urlencode(filters)}" if filters else "")
 
 
-def show_rows(found: Sequence[dict[str, Any]], place: Place) -> None:  # Any: JSON values
+def show_rows(found: Sequence[JsonObject], place: Place) -> None:
     """One line for each droplet."""
     if not found:
         put(f"no droplets at {place.registry}")
         return
-    columns = ("ID", "NAME", "STATUS", "INSTANCES", "VERSION", "STEWARD", "ENDPOINT", "CAPABILITIES")
-    put_table("", columns, [_row(each) for each in found])
+    columns = ("ID", "NAME", "STATUS", "INSTANCES", "VERSION", "ENDPOINT", "CAPABILITIES")
+    put_table(columns, [_row(each) for each in found])
 
 
-def _row(row: dict[str, Any]) -> tuple[object, ...]:  # Any: JSON values
+def _row(row: JsonObject) -> tuple[object, ...]:
     instances = row.get("instances")
-    states = [each.get("state", "?") for each in instances] if isinstance(instances, list) else None
-    named = (row.get(name) for name in ("version", "steward", "endpoint", "capabilities"))
+    states = [each.get("state") for each in instances] if isinstance(instances, list) else None
+    named = (row.get(name) for name in ("version", "endpoint", "capabilities"))
     return row.get("id"), row.get("name"), row.get("status"), states, *named
 
 
@@ -86,7 +94,7 @@ async def _aspect(operator: Operator, peer: Peer, aspect: str) -> Any:  # Any: J
     answer = await operator.get(peer, f"/{aspect}")
     if answer.status != 200:
         error = refusal(answer, peer.label)
-        if aspect == ASPECTS[0]:
+        if aspect == "health":
             raise error
         return {"error": _told(error)}
     try:
@@ -100,16 +108,18 @@ def _told(error: PeerError) -> str:
 
 
 def show_inspected(found: dict[str, Any]) -> None:  # Any: JSON values
-    """A section for each aspect, and the actions as a table."""
-    for aspect in ASPECTS:
+    """A section for each aspect with the contract's fields, and the actions as a table."""
+    for aspect, model in ASPECTS.items():
         told = found[aspect]
         if not isinstance(told, dict):
             continue
-        actions = told.pop("actions", None) if aspect == "capabilities" else None
-        put_facts(aspect, told)
+        put(aspect.upper())
+        wanted = (*model.model_fields, "error")
+        put_facts({name: told[name] for name in wanted if name in told and name != "actions"})
         put("")
+        actions = told.get("actions")
         if isinstance(actions, list) and actions:
-            put_table("actions", ("TYPE", "ACTION", "DATA", "DESCRIPTION"), [_action(each) for each in actions])
+            put_table(("TYPE", "ACTION", "DATA", "DESCRIPTION"), [_action(each) for each in actions])
             put("")
 
 

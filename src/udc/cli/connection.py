@@ -12,7 +12,7 @@ import anyio
 
 from udc._http import HttpAnswer, HttpClient
 from udc._ids import system
-from udc._types import DropletId
+from udc._types import DropletId, JsonObject
 from udc.cli.faults import Usage
 from udc.cli.place import Place
 from udc.directory import StaticDirectory
@@ -106,7 +106,7 @@ class Operator:
         )
         return _object(answer, REGISTRY)
 
-    async def rows(self, query: str = "") -> list[dict[str, Any]]:  # Any: JSON values
+    async def rows(self, query: str = "") -> list[JsonObject]:
         """The Registry's rows.
 
         Raises:

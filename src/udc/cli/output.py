@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, TextIO
+from typing import Any, Final, TextIO
+
+_UNBROKEN: Final = 10_000
 
 
 def put(text: str, *, to: TextIO | None = None) -> None:
@@ -25,22 +27,24 @@ def put_data(value: Any) -> None:  # Any: JSON values
     put(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=2, default=str))
 
 
-def put_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """A table, as wide as the terminal."""
+def put_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, header: bool = True) -> None:
+    """A table; only its last column is broken where the terminal is too narrow."""
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
+    table = Table(box=None, pad_edge=False, header_style="bold", show_header=header)
+    for number, column in enumerate(columns, start=1):
+        table.add_column(column, overflow="fold", no_wrap=number < len(columns))
     for row in rows:
         table.add_row(*(_cell(each) for each in row))
-    Console(file=sys.stdout, markup=False, highlight=False, emoji=False).print(table)
+    # Into a pipe or file each row goes on one line, whatever its length.
+    width = None if sys.stdout.isatty() else _UNBROKEN
+    Console(file=sys.stdout, markup=False, highlight=False, emoji=False, width=width).print(table)
 
 
-def put_facts(title: str, facts: Mapping[str, Any]) -> None:  # Any: JSON values
+def put_facts(facts: Mapping[str, Any]) -> None:  # Any: JSON values
     """Names and values, one to a line."""
-    put_table(title, ("", ""), [(name, value) for name, value in facts.items()])
+    put_table(("", ""), list(facts.items()), header=False)
 
 
 def _cell(value: object) -> str:
@@ -50,7 +54,7 @@ def _cell(value: object) -> str:
         return printable(value)
     if isinstance(value, list | tuple):
         return ", ".join(_cell(each) for each in value) or "-"
-    return json.dumps(value, ensure_ascii=False, default=str)
+    return printable(json.dumps(value, ensure_ascii=False, default=str))
 
 
 def printable(text: str) -> str:

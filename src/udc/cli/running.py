@@ -36,16 +36,14 @@ def run(target: str, *, host: str | None, port: int | None, data: Path | None, w
             announce(hosted)
         _hint(hosted, data)
 
-    with ExitStack() as stack:
+    def parts(stack: ExitStack) -> Sequence[_serve.Part]:
+        if not with_mesh:
+            return [part_of(droplet, explicit=explicit, on_serving=on_serving)]
+        mesh = stack.enter_context(closing(Mesh(data=data, ports=None, on_ready=_mention_mesh)))
+        own = {**explicit, "registry.url": None, "data": mesh.data.root}
+        return [*mesh.parts, part_of(droplet, explicit=own, on_serving=on_serving)]
 
-        def parts() -> Sequence[_serve.Part]:
-            if not with_mesh:
-                return [part_of(droplet, explicit=explicit, on_serving=on_serving)]
-            mesh = stack.enter_context(closing(Mesh(data=data, ports=None, on_ready=_mention_mesh)))
-            own = {**explicit, "registry.url": None, "data": mesh.data.root}
-            return [*mesh.parts, part_of(droplet, explicit=own, on_serving=on_serving)]
-
-        return _serve.run(parts)
+    return _serve.run(parts)
 
 
 def mesh_ports(base: int | None, registry: int | None, orchestrator: int | None, dashboard: int | None) -> Ports:
@@ -57,13 +55,12 @@ def mesh_ports(base: int | None, registry: int | None, orchestrator: int | None,
 
 def mesh(*, data: Path | None, ports: Ports, as_json: bool) -> int:
     """Run the core droplets to their end; returns the exit code."""
-    with ExitStack() as stack:
 
-        def parts() -> Sequence[_serve.Part]:
-            made = Mesh(data=data, ports=ports, on_ready=_put_mesh if as_json else _announce_mesh)
-            return stack.enter_context(closing(made)).parts
+    def parts(stack: ExitStack) -> Sequence[_serve.Part]:
+        made = Mesh(data=data, ports=ports, on_ready=_put_mesh if as_json else _announce_mesh)
+        return stack.enter_context(closing(made)).parts
 
-        return _serve.run(parts)
+    return _serve.run(parts)
 
 
 def _facts(hosted: Hosted) -> dict[str, Any]:  # Any: JSON values

@@ -13,7 +13,7 @@ _PAIR: Final = re.compile(r"([^=:]+)(:?=)(.*)", re.DOTALL)
 
 
 def data_of(pairs: Iterable[str], body: str | None) -> Any:  # Any: JSON values
-    """The data of a message: an object of the pairs, or the JSON that was given whole; `None` without either.
+    """The data of a message: an object of the pairs, or the JSON that was given whole.
 
     `key=value` is JSON if it can be read as such, else text: `n=3` is a number, `n='"3"'` a text. `key:=value`
     must be JSON. Of a key given twice the last counts.
@@ -23,20 +23,10 @@ def data_of(pairs: Iterable[str], body: str | None) -> Any:  # Any: JSON values
     """
     listed = list(pairs)
     if body is None:
-        return dict(map(_pair, listed)) if listed else None
+        return dict(map(_pair, listed))
     if listed:
         raise Usage("give the data as key=value, or whole with --body, not both")
     return _strict("--body", body)
-
-
-def object_of(pairs: Iterable[str], body: str | None) -> dict[str, Any]:  # Any: JSON values
-    """The same, where only an object will do."""
-    data = data_of(pairs, body)
-    if data is None:
-        return {}
-    if not isinstance(data, dict):
-        raise Usage("--body: a payload is a JSON object")
-    return data
 
 
 def _pair(text: str) -> tuple[str, Any]:  # Any: JSON values

@@ -93,6 +93,10 @@ def _upper(value: object) -> object:
     return value.strip().upper() if isinstance(value, str) else value
 
 
+def _lower(value: object) -> object:
+    return value.strip().lower() if isinstance(value, str) else value
+
+
 _number = BeforeValidator(_no_boolean)
 
 Id: TypeAlias = Annotated[int, _number, Field(ge=1), Wanted("a whole number from 1 up")]
@@ -128,6 +132,11 @@ LogLevel: TypeAlias = Annotated[
     Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"],
     BeforeValidator(_upper),
     Wanted("one of DEBUG, INFO, WARNING, ERROR, CRITICAL"),
+]
+RegistryStyle: TypeAlias = Annotated[
+    Literal["contract", "plain", "v2", "sqlite", "services"],
+    BeforeValidator(_lower),
+    Wanted("one of contract, plain, v2, sqlite, services"),
 ]
 JsonText: Final = BeforeValidator(decoded)
 """Lets a JSON text stand for the list or object it holds, as in a variable."""

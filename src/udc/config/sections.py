@@ -19,6 +19,7 @@ from udc.config.fields import (
     Port,
     PrivatePem,
     PublicPem,
+    RegistryStyle,
     Seconds,
     SecretText,
     Text,
@@ -60,6 +61,9 @@ class RegistrySection(Section):
 
     id: Id = 1
     url: Url | None = None
+    style: RegistryStyle = "contract"
+    key: SecretText | None = None
+    key_file: KeyFile | None = None
     auto_register: Flag = True
     heartbeat_interval: Seconds = 10.0
     allow_anonymous: Flag | None = None

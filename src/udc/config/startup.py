@@ -144,6 +144,13 @@ def _address_rules(config: DropletConfig, listen_host: str | None) -> Iterator[_
         yield _Doubt(names, f"{text}; wanted the URL that others reach it by (DROPLET_URL)")
 
 
+def _registry(config: DropletConfig) -> Iterator[_Doubt]:
+    registry = config.registry
+    if registry.url is not None and registry.style in ("v2", "sqlite") and registry.key is None:
+        text = f"registry.key: missing; a Registry of style {registry.style!r} takes one (UDC_REGISTRY__KEY)"
+        yield _Doubt(("registry.key", "registry.style"), text)
+
+
 def _trust(config: DropletConfig, *, beyond: bool, place: str, own_verifier: bool) -> Iterator[_Doubt]:
     security = config.security
     names = ("server.host", "droplet.url")

@@ -14,7 +14,7 @@ from udc._wiring import trust
 from udc.config import DropletConfig, Secret
 from udc.errors import ConfigError, KeysUnavailable, TokenError, UdcError
 from udc.identity.followed import FollowedKeys
-from udc.identity.jwks import FixedKeys, RemoteKeys
+from udc.identity.jwks import FixedKeys
 from udc.identity.sources import FixedToken, RegistryTokens, SelfSigned
 from udc.identity.verify import NoAuth, TokenVerifier
 from udc.instrument import Instrument
@@ -36,27 +36,25 @@ def answering(status: int, body: bytes = b"", error: Exception | None = None) ->
 
 
 def verifier(made: DropletConfig, client: HttpClient | None = None) -> Any:
-    return trust.make_verifier(
-        made, me=14, nearby=None, client=client or answering(200), ambient=AMBIENT, instrument=Instrument()
-    )
+    return trust.make_verifier(made, me=14, client=client or answering(200), ambient=AMBIENT, instrument=Instrument())
 
 
 def test_no_auth_where_it_is_off() -> None:
-    checks, services = verifier(config(security={"require_auth": False}))
-    assert (type(checks), services) == (NoAuth, None)
+    checks, service = verifier(config(security={"require_auth": False}))
+    assert (type(checks), service) == (NoAuth, None)
 
 
 async def test_without_a_source_of_keys_every_token_is_refused() -> None:
-    checks, services = verifier(config())
-    assert services is None
+    checks, service = verifier(config())
+    assert service is None
     with pytest.raises(KeysUnavailable) as caught:
         await checks.verify(key().sign(claims("admin")))
     assert "security.public_key" in str(caught.value.hint)
 
 
 async def test_a_fixed_key_and_its_audiences() -> None:
-    checks, services = verifier(config(security={"public_key": key().public_pem}))
-    assert (type(checks), services) == (TokenVerifier, None)
+    checks, service = verifier(config(security={"public_key": key().public_pem}))
+    assert (type(checks), service) == (TokenVerifier, None)
     assert checks._expected.audiences == {MESH, f"{MESH}/14"}
     assert isinstance(checks._keys, FixedKeys)
     assert (await checks.verify(key().sign(claims("read")))).droplet_id == 77
@@ -68,8 +66,8 @@ def test_only_its_own_audience() -> None:
 
 
 async def test_the_own_signing_key_verifies_too() -> None:
-    checks, services = verifier(config(security={"signing_key": Secret(key().private_pem)}))
-    assert services is None
+    checks, service = verifier(config(security={"signing_key": Secret(key().private_pem)}))
+    assert service is None
     assert (await checks.verify(key().sign(claims("read")))).droplet_id == 77
 
 
@@ -78,11 +76,10 @@ async def test_the_own_signing_key_verifies_too() -> None:
     [{"security": {"jwks_url": "http://127.0.0.1:1/jwks"}}, {"registry": {"url": "http://127.0.0.1:1"}}],
 )
 def test_remote_keys_bring_a_service(sections: dict[str, Any]) -> None:
-    checks, keys = verifier(config(**sections))
-    assert isinstance(keys, FollowedKeys)
-    assert keys.name == "keys"
-    assert isinstance(keys._keys, RemoteKeys)
-    assert checks._keys is keys
+    checks, service = verifier(config(**sections))
+    assert service is checks._keys
+    assert service.name == "keys"
+    assert isinstance(checks._keys, FollowedKeys)
 
 
 def test_keys_are_fetched_over_https_or_from_loopback_only() -> None:
@@ -105,13 +102,7 @@ async def test_what_the_key_source_answers() -> None:
 
 def tokens(made: DropletConfig, client: HttpClient | None = None, source: Any = None) -> Any:
     keeper, service = trust.make_tokens(
-        made,
-        me=14,
-        source=source,
-        nearby=None,
-        client=client or answering(200),
-        ambient=AMBIENT,
-        instrument=Instrument(),
+        made, me=14, source=source, client=client or answering(200), ambient=AMBIENT, instrument=Instrument()
     )
     assert service.name == "tokens"
     return keeper

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Final
+from urllib.parse import urlsplit
 
 from udc._types import DropletId
 from udc.config import is_loopback
@@ -26,6 +27,7 @@ class Authority:
 
     Args:
         loopback: only this machine can reach the Registry.
+        host: the Registry's own, as its URL names it.
         anonymous: callers without credential may join with ids that nobody else holds, and read.
         held: whether somebody with a credential is registered under the id.
         foreign: whether all who are registered under the id know no instances.
@@ -38,12 +40,13 @@ class Authority:
         verifier: Verifier,
         mint: Mint,
         loopback: bool,
+        host: str,
         anonymous: bool,
         held: Callable[[DropletId], bool],
         foreign: Callable[[DropletId], bool],
     ) -> None:
         self._credentials, self._verifier, self._mint = credentials, verifier, mint
-        self._loopback, self._anonymous = loopback, anonymous
+        self._loopback, self._host, self._anonymous = loopback, host, anonymous
         self._held, self._foreign = held, foreign
 
     def development(self, request: HttpRequest) -> bool:
@@ -143,8 +146,13 @@ class Authority:
             audience=self._mint.registry,
         )
 
+    def _by_another_name(self, request: HttpRequest) -> bool:
+        """Whether a web page speaks, which had its own name resolved to this machine (DNS rebinding)."""
+        host = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
+        return self._loopback and bool(host) and host != self._host and not is_loopback(host)
+
     def _nobody(self, request: HttpRequest) -> Principal:
-        if not self._anonymous:
+        if not self._anonymous or self._by_another_name(request):
             raise Unauthorized("there is neither a bearer token nor a secret", hint=_HINT)
         return Principal(
             subject="anonymous",

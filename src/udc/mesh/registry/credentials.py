@@ -65,6 +65,8 @@ class Credentials:
     def proves(self, droplet_id: DropletId, secret: str, *, development: bool) -> Rights | None:
         """What the secret gives that droplet; `None` = it proves nothing. Takes the same time whatever is wrong.
 
+        A droplet that is enrolled has its own secret and its own rights, in a development mesh too.
+
         Args:
             droplet_id: who says it is.
             secret: what it shows.
@@ -74,8 +76,8 @@ class Credentials:
         enrolled = self._enrolled.get(droplet_id)
         own = hmac.compare_digest(shown, enrolled.secret_hash if enrolled is not None else bytes(len(shown)))
         shared = hmac.compare_digest(shown, self._development or bytes(len(shown)))
-        if own and enrolled is not None:
-            return Rights(enrolled.permissions, enrolled.scopes)
+        if enrolled is not None:
+            return Rights(enrolled.permissions, enrolled.scopes) if own else None
         return _DEVELOPMENT if shared and development and self._development is not None else None
 
     def owner(self, secret: str, *, development: bool) -> tuple[DropletId | None, Rights] | None:
@@ -91,9 +93,9 @@ class Credentials:
     def rights_of(self, droplet_id: DropletId, *, development: bool) -> Rights | None:
         """What the droplet may have now, proved already; `None` = nothing any more."""
         enrolled = self._enrolled.get(droplet_id)
-        if development and self._development is not None:
-            return _DEVELOPMENT
-        return None if enrolled is None else Rights(enrolled.permissions, enrolled.scopes)
+        if enrolled is not None:
+            return Rights(enrolled.permissions, enrolled.scopes)
+        return _DEVELOPMENT if development and self._development is not None else None
 
 
 def checked_secret(secret: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -59,8 +59,8 @@ class Registry(Droplet):
             # Its own record needs no registering, wherever the settings may say that a Registry is.
             config={"registry.auto_register": False, **(config or {})},
             hooks=(self._follow,),
-            verifier=_OwnVerifier(self),
-            token_source=_OwnTokens(self),
+            verifier=_OwnVerifier(lambda: self._running),
+            token_source=_OwnTokens(lambda: self._running),
         )
         self._data, self._store = data, store
         self._secret = None if secret is None else checked_secret(secret)
@@ -142,7 +142,7 @@ class Registry(Droplet):
     async def _sweep(self) -> None:
         await self._running.register.sweep()
 
-    def _settle(self, premises: Premises) -> Sequence[Endpoint]:
+    def _udc_settle(self, premises: Premises) -> Sequence[Endpoint]:
         if self._data is not None and self._secret is None and premises.loopback:
             self._data.make_secret()
         self._parts = Parts(
@@ -168,23 +168,23 @@ class Registry(Droplet):
 class _OwnVerifier:
     """Checks tokens with the Registry's own keys."""
 
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
+    def __init__(self, parts: Callable[[], Parts]) -> None:
+        self._parts = parts
 
     async def verify(self, token: str) -> Principal:
         """See `Verifier.verify`."""
-        return await self._registry._running.verifier.verify(token)  # noqa: SLF001 - its own half
+        return await self._parts().verifier.verify(token)
 
 
 class _OwnTokens:
     """Makes the Registry's own tokens, for calls to peers."""
 
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
+    def __init__(self, parts: Callable[[], Parts]) -> None:
+        self._parts = parts
 
     async def fetch(self, audience: str | None) -> Token:
         """See `TokenSource.fetch`."""
-        return self._registry._running.own_token(audience)  # noqa: SLF001 - its own half
+        return self._parts().own_token(audience)
 
 
 @asynccontextmanager

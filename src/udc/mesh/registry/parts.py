@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 import anyio
 import anyio.to_thread
@@ -104,6 +105,7 @@ class Parts:
             verifier=self.verifier,
             mint=self._mint,
             loopback=loopback,
+            host=urlsplit(self.premises.facts.endpoint).hostname or "",
             anonymous=loopback if allowed is None else allowed,
             held=lambda each: any(not one.registered.anonymous for one in catalog.instances(each)),
             foreign=lambda each: all(one.foreign for one in catalog.instances(each)),

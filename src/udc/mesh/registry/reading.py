@@ -83,13 +83,14 @@ class Reading:
         changes = self._catalog.changes(since, wanted)
         if changes is not None or wait == 0:
             return changes or self._catalog.unchanged()
+        seen = self._catalog.revision
         with anyio.move_on_after(wait):
             async with anyio.create_task_group() as tasks:
                 if request.disconnected is not None:
                     tasks.start_soon(_leave, request.disconnected, tasks.cancel_scope)
-                while changes is None and not self._stopping():
+                while (changes := self._catalog.changes(seen, wanted)) is None and not self._stopping():
+                    seen = self._catalog.revision  # what came until here concerns this caller not
                     await self._catalog.changed()
-                    changes = self._catalog.changes(since, wanted)
                 tasks.cancel_scope.cancel()
         return changes or self._catalog.unchanged()
 
@@ -100,11 +101,16 @@ class Reading:
         revision = self._catalog.revision
         yield _event(revision, body or self._catalog.unchanged())
         while not self._stopping() and (until is None or anyio.current_time() < until):
-            with anyio.move_on_after(KEEP_ALIVE_SECONDS):
-                await self._catalog.changed()
+            # Looked for before the wait: something may have changed while the last event was on its way.
             body = self._catalog.changes(revision, wanted)
             revision = self._catalog.revision
-            yield b": still here\n\n" if body is None else _event(revision, body)
+            if body is not None:
+                yield _event(revision, body)
+                continue
+            with anyio.move_on_after(KEEP_ALIVE_SECONDS) as pause:
+                await self._catalog.changed()
+            if pause.cancelled_caught:
+                yield b": still here\n\n"
 
     def _record(self, row: Row | None, what: str) -> HttpResponse:
         if row is None:

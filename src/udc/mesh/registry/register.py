@@ -108,9 +108,10 @@ class Register:
                 phase=asked.phase,
                 anonymous=anonymous,
             )
-            others = [
-                each for each in self._catalog.instances(droplet_id) if each.registered.instance_id != asked.instance_id
-            ]
+            present = self._catalog.instances(droplet_id)
+            if anonymous and any(not each.registered.anonymous for each in present):
+                raise Conflict(f"droplet {droplet_id} has just registered with a credential")
+            others = [each for each in present if each.registered.instance_id != asked.instance_id]
             retires = [each for each in others if each.registered.endpoint == registered.endpoint]
             drops = [each for each in others if each not in retires and each.registered.anonymous and not anonymous]
             # Once begun it is done in whole: a cancelled caller must not leave the disk and the memory at odds.
@@ -137,15 +138,13 @@ class Register:
 
     async def keep_beating(self, instance: Instance) -> None:
         """Remember on disk that it beats: it then expires after a restart too. The one write of all its beats."""
-        registered = replace(instance.registered, beats=True)
-        await self._keep(instance, registered)
+        await self._keep(instance, lambda old: replace(old, beats=True))
 
     async def update(self, instance: Instance, record: dict[str, object], status: Status | None) -> None:
         """Change a registration's record; on the disk when this returns."""
-        registered = replace(instance.registered, record=record, status=status or instance.status)
-        await self._keep(instance, registered)
+        await self._keep(instance, lambda old: replace(old, record=record, status=status or instance.status))
         instance.status = status or instance.status
-        self._catalog.refresh(registered.droplet_id)
+        self._catalog.refresh(instance.registered.droplet_id)
 
     async def leave(self, droplet_id: DropletId, instance_id: str | None) -> list[Instance]:
         """End one registration of the droplet, or all. Harmless when there is none; returns those that ended."""
@@ -225,10 +224,11 @@ class Register:
         self._catalog.refresh(registered.droplet_id)
         return instance
 
-    async def _keep(self, instance: Instance, registered: Registered) -> None:
-        async with self._catalog.gate(registered.droplet_id):
+    async def _keep(self, instance: Instance, change: Callable[[Registered], Registered]) -> None:
+        async with self._catalog.gate(instance.registered.droplet_id):
             if instance.gone:
                 return
+            registered = change(instance.registered)
             with anyio.CancelScope(shield=True):
                 await self._store().put(registered)
             instance.registered = registered
