@@ -12,7 +12,6 @@ from typing import Final, NoReturn
 
 _log = logging.getLogger("udc.serve")
 _WORKER: Final = "AnyIO worker thread"
-_MOMENT_SECONDS: Final = 0.5
 
 
 def end_process(code: int) -> NoReturn:
@@ -51,15 +50,6 @@ class Watchdog:
         self._end(1)
 
 
-<<<<<<< HEAD
-def stuck_threads() -> list[threading.Thread]:
-    """Threads of handlers that have not returned: Python would wait for them for ever."""
-    found = [each for each in threading.enumerate() if each.name == _WORKER]
-    for each in found:
-        # An idle one has been told to end with the loop, and needs a moment for it.
-        each.join(_MOMENT_SECONDS / len(found))
-    return [each for each in found if each.is_alive()]
-=======
 def stuck_threads(*, patience_seconds: float = 1.0) -> list[threading.Thread]:
     """Threads of handlers that do not return: Python would wait for them for ever.
 
@@ -69,4 +59,3 @@ def stuck_threads(*, patience_seconds: float = 1.0) -> list[threading.Thread]:
     for each in workers:
         each.join(patience_seconds / len(workers))
     return [each for each in workers if each.is_alive()]
->>>>>>> main
