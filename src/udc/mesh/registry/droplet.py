@@ -156,7 +156,7 @@ class Registry(Droplet):
     async def _sweep(self) -> None:
         await self._running.register.sweep()
 
-    def _settle(self, premises: Premises) -> Sequence[Endpoint]:
+    def _udc_settle(self, premises: Premises) -> Sequence[Endpoint]:
         if self._data is not None and self._secret is None and premises.loopback:
             self._data.make_secret()
         self._parts = Parts(

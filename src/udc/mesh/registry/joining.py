@@ -158,8 +158,10 @@ class Joining:
         if not caller.expires_at or caller.droplet_id != registered.droplet_id:
             return {}
         lived = 1 - (caller.expires_at - self._ambient.wall()) / self._mint.lifetime_seconds
+        if lived < instance.renew_share:
+            return {}
         rights = self._authority.rights_of(request, registered.droplet_id)
-        if lived < instance.renew_share or rights is None:
+        if rights is None:
             return {}
         bearer = Bearer(
             droplet_id=registered.droplet_id,

@@ -38,6 +38,9 @@ def terms_for(droplets: int) -> Terms:
     return SMALL if droplets < SMALL_MESH else LARGE
 
 
+_LATE_SECONDS: Final = 1.0
+
+
 class Leases:
     """Finds those whose lease is over without looking at the others; a beat costs nothing here.
 
@@ -54,6 +57,13 @@ class Leases:
         instance.ttl_seconds = ttl_seconds
         instance.lease_ends = now + ttl_seconds
         instance.suspect = False
+        self.watch(instance)
+
+    def suspect(self, instance: Instance, *, now: float) -> None:
+        """Its lease has ended; it has another one's time to come back."""
+        instance.suspect = True
+        if now > instance.lease_ends + _LATE_SECONDS:  # nobody looked while the Registry warmed
+            instance.lease_ends = now
         self.watch(instance)
 
     def watch(self, instance: Instance) -> None:

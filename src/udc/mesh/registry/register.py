@@ -170,13 +170,13 @@ class Register:
         if self.warming:
             return
         removed: list[Instance] = []
-        for instance in self._leases.due(self._clock()):
+        now = self._clock()
+        for instance in self._leases.due(now):
             if instance.suspect:
                 self._catalog.drop(instance)
                 removed.append(instance)
             else:
-                instance.suspect = True
-                self._leases.watch(instance)
+                self._leases.suspect(instance, now=now)
             self._catalog.refresh(instance.registered.droplet_id)
         if removed:
             _log.info("leases ended", extra={"droplets": [each.registered.droplet_id for each in removed][:100]})
