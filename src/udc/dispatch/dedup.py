@@ -10,7 +10,7 @@ import anyio
 
 from udc._types import DropletId
 from udc.dispatch.run import Outcome
-from udc.errors import Conflict, ContractError, DeliveryError, UdcError
+from udc.errors import Conflict, ContractError, DeliveryError, TokenError, UdcError
 from udc.instrument import Instrument, ReceiptEvicted
 
 __all__ = ["Ledger", "MessageKey", "Remembered"]
@@ -179,7 +179,7 @@ class Ledger:
             if not error.retryable:
                 running.answer = _again(error)
             raise
-        except DeliveryError as error:
+        except (DeliveryError, TokenError) as error:
             running.answer = _again(error)  # answered as 503 or 500 without `retryable`: an answer for good
             raise
         finally:

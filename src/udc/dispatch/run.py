@@ -20,7 +20,7 @@ from udc.dispatch.inflight import InFlight, Work
 from udc.dispatch.plan import Queued
 from udc.dispatch.table import Bound, Handler, HandlerTable, Job
 from udc.dispatch.threads import ThreadSlots
-from udc.errors import ContractError, DeadlineExceeded, DeliveryError, Forbidden, InternalError, NoHandler
+from udc.errors import ContractError, DeadlineExceeded, DeliveryError, Forbidden, InternalError, NoHandler, TokenError
 from udc.identity.claims import Principal
 from udc.instrument import HandlerFailed, Instrument, MessageHandled
 from udc.messages import Message, MessageType
@@ -141,7 +141,7 @@ class Dispatcher:
             Timeout: the handler was not done by the deadline.
             BusinessError: the handler's own, or `CANCELLED` (see `Work.ending`).
             InternalError: the handler failed; the log knows how.
-            DeliveryError: a call of the handler's failed, and it let that pass.
+            DeliveryError, TokenError: a call of the handler's failed, and it let that pass.
         """
         if kind is None and message.message_type in _UNANSWERED:
             return Outcome(handled=False)
@@ -181,7 +181,7 @@ class Dispatcher:
         except ContractError as error:
             code = error.code
             raise
-        except DeliveryError:
+        except (DeliveryError, TokenError):
             code = "DEPENDENCY_UNAVAILABLE"
             raise
         finally:
@@ -243,7 +243,7 @@ class Dispatcher:
                 queued = cast("Queued[object]", value)
                 return Outcome(result="queued", data=handler.plan.encode(queued.data))
             return Outcome(data=handler.plan.encode(value))
-        except (ContractError, DeliveryError):
+        except (ContractError, DeliveryError, TokenError):
             raise
         except Exception as error:  # the border of the droplet's own code
             raise self._failure(handler, ctx, error) from error
@@ -284,7 +284,7 @@ class Dispatcher:
 
     def _failure(self, handler: Handler, ctx: Context, error: Exception) -> Exception:
         answer = _lone(error)
-        if isinstance(answer, ContractError | DeliveryError):
+        if isinstance(answer, ContractError | DeliveryError | TokenError):
             return answer
         what = f"{handler.kind} {ctx.message.action!r}"
         _log.error(

@@ -15,7 +15,7 @@ from udc._ids import Ambient
 from udc._sqlite import Database
 from udc.dispatch.dedup import Ledger, Remembered
 from udc.dispatch.run import Outcome
-from udc.errors import ConfigError, ContractError, DeliveryError, InvalidRequest, UdcError
+from udc.errors import ConfigError, ContractError, DeliveryError, InvalidRequest, TokenError, UdcError
 from udc.instrument import Instrument, StorageFailed, StorageRecovered
 from udc.wire import json_text
 
@@ -182,7 +182,7 @@ def _answer(told: dict[str, Any], data: bytes) -> Outcome | UdcError:  # Any: JS
     if "error" not in told:
         return Outcome(result=told["result"], handled=told["handled"], data=data)
     kind = getattr(errors, told["error"]) if told["error"] in errors.__all__ else ContractError
-    if not issubclass(kind, ContractError | DeliveryError):
+    if not issubclass(kind, ContractError | DeliveryError | TokenError):
         raise TypeError(told["error"])
     error: UdcError = kind.__new__(kind)
     error.args = tuple(told["args"])

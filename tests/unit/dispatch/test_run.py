@@ -22,6 +22,7 @@ from udc.errors import (
     NoHandler,
     Overloaded,
     PeerError,
+    TokenError,
 )
 from udc.instrument import HandlerFailed, MessageHandled
 from udc.messages import MessageType
@@ -72,6 +73,10 @@ class Shop(Droplet):
     @query("onward")
     async def onward(self) -> None:
         raise PeerError("no", peer="billing", status=500, code="BOOM")
+
+    @query("tokenless")
+    async def tokenless(self) -> None:
+        raise TokenError("no token for audience 'mesh/21'")
 
     @query("lies")
     async def lies(self) -> int:
@@ -223,6 +228,14 @@ async def test_a_peers_error_passes_untouched() -> None:
     with pytest.raises(PeerError, match="billing answered 500 BOOM"):
         await world("query", "onward")
     assert vars_of(world.events[-1])["error_code"] == "DEPENDENCY_UNAVAILABLE"
+
+
+async def test_a_missing_token_for_a_peer_is_no_bug_of_the_handlers() -> None:
+    world = World(Shop())
+    with pytest.raises(TokenError, match="no token for audience"):
+        await world("query", "tokenless")
+    assert vars_of(world.events[-1])["error_code"] == "DEPENDENCY_UNAVAILABLE"
+    assert not any(isinstance(event, HandlerFailed) for event in world.events)
 
 
 async def test_middleware_lies_around_the_handler_the_first_outermost() -> None:
