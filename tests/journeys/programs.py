@@ -150,11 +150,18 @@ class Programs:
 
 
 def request(
-    url: str, path: str, body: Any = None, *, method: str | None = None, token: str | None = None
+    url: str,
+    path: str,
+    body: Any = None,
+    *,
+    method: str | None = None,
+    token: str | None = None,
+    secret: str | None = None,
 ) -> tuple[int, Any, dict[str, str]]:
     """One HTTP request on a connection of its own: status, JSON, headers."""
     connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=SECONDS)
     headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
+    headers |= {"X-Droplet-Secret": secret} if secret else {}
     with contextlib.closing(connection):
         content = None if body is None else json.dumps(body)
         connection.request(method or ("GET" if body is None else "POST"), path, body=content, headers=headers)

@@ -1,4 +1,4 @@
-"""What lasts: leases of the usual length, tokens that end while the Registry is away, registrations that were accepted."""
+"""What lasts: leases of the usual length, tokens that end in an outage, registrations that were accepted."""
 
 from __future__ import annotations
 
@@ -22,48 +22,40 @@ from tests.journeys.processes import (
 )
 from tests.journeys.programs import request
 
-LEASE = 9.0
+USUAL_LEASE = 9.0
 """In a mesh of less than 50 droplets."""
 
 
 @pytest.mark.timeout(30)
-def test_the_usual_lease_outlasts_a_slow_registry_and_not_a_killed_droplet(house: House, measured: Measured) -> None:
-    """Answers take 5 s for one droplet, which stays registered; another is killed, and is out within 9 + 1 s."""
+def test_a_registry_that_takes_5_seconds_to_answer_loses_nobody(house: House, measured: Measured) -> None:
+    """For longer than a lease of the usual length, nobody is lost, and calls take no longer."""
     mesh = house.mesh().serving()
     with closing(Moody(mesh.url)) as moody:
-        victim, echo, asker = served(
-            house.droplet("Echo"), house.droplet("Echo"), house.droplet("Asker", registry=moody.url)
-        )
-        until(lambda: all(each.has("registered") for each in (victim, echo, asker)))
+        echo, asker = served(*(house.droplet(each, registry=moody.url) for each in ("Echo", "Asker")))
+        until(lambda: echo.has("registered") and asker.has("registered"))
         token = house.token(mesh.url)
-        until(lambda: len(house.rows(mesh.url, token)[21]["instances"]) == 2)
-        assert Caller(asker.url, always(token)).one()
-        presences = set()
+        until((caller := Caller(asker.url, always(token))).one)
+        seen: set[object] = set()
 
-        def states() -> dict[str, str]:
-            presences.add(asker.presence)
+        def watched() -> bool:
             rows = house.rows(mesh.url, token)
-            assert rows[22]["instances"][0]["state"] == "ready"
-            return {one["instance_id"]: one["state"] for one in rows[21]["instances"]}
+            seen.update((echo.presence, asker.presence, *(rows[each]["instances"][0]["state"] for each in (21, 22))))
+            return time.monotonic() > began + USUAL_LEASE + 1
 
-        with (caller := Caller(asker.url, always(token))).calling():
-            moody.mood, killed = "slow", time.monotonic()
-            victim.kill()
-            out = seconds_until(lambda: states().get(victim.instance_id) != "ready", since=killed, seconds=LEASE + 3)
-            until(lambda: time.monotonic() > killed + LEASE + 1.5 and states())
-        moody.mood = "well"
+        with caller.calling():
+            moody.mood, began = "slow", time.monotonic()
+            until(watched, seconds=USUAL_LEASE + 4)
         house.close()
 
-    measured(out=out, calls=caller.made, failed=len(caller.failures), slowest=caller.slowest)
-    assert out <= LEASE + 1
-    assert presences == {"registered"}
+    measured(calls=caller.made, failed=len(caller.failures), slowest=caller.slowest)
+    assert seen == {"registered", "ready"}
     assert caller.failures == []
 
 
 @pytest.mark.timeout(40)
 def test_tokens_last_to_their_end_while_the_registry_is_away(house: House, measured: Measured) -> None:
     """Calls go on until the last token has ended, then say why not, and go on again when the Registry is back."""
-    life = 8
+    life = 6
     registry = house.registry(TOKEN_SECONDS=str(life)).serving()
     port = int(registry.url.rpartition(":")[2])
     echo, asker = served(*(house.droplet(each, registry=registry.url) for each in ("Echo", "Asker")))
@@ -98,13 +90,13 @@ def test_no_accepted_registration_is_lost_when_the_registry_is_killed(house: Hou
                 "id": number,
                 "name": f"Droplet{number}",
                 "steward": "tests",
-                "endpoint": f"http://127.0.0.1:{number}",
+                "endpoint": "http://127.0.0.1:9",
                 "capabilities": [],
                 "version": "1",
                 "status": "active",
             }
             try:
-                status = request(registry.url, "/register", record, headers={"X-Droplet-Secret": house.secret})[0]
+                status = request(registry.url, "/register", record, secret=house.secret)[0]
             except (OSError, ValueError, http.client.HTTPException):
                 return
             if status == 200:

@@ -52,6 +52,7 @@ def pair(house: House) -> Pair:
     made = Pair(house, registry, first, second, asker, house.token(registry.url))
     until(lambda: list(made.states().values()) == ["ready", "ready"] and asker.has("registered"))
     until(made.caller().one)
+    until(lambda: "x-udc-warming" not in request(registry.url, "/droplets", token=made.token)[2])
     return made
 
 
