@@ -284,8 +284,10 @@ class House:
         """Kill what still runs; nothing may be left behind, children of children neither."""
         for process in self._processes:
             process.kill()
-        ours = {process.pid for process in self._processes}
-        left = [child for child in psutil.Process().children(recursive=True) if child.pid in ours]
+        found = psutil.process_iter(["cwd"])
+        left = [
+            each for each in found if each.info["cwd"] == str(self.folder) and each.status() != psutil.STATUS_ZOMBIE
+        ]
         assert not left, f"left behind: {left}"
 
 
