@@ -23,8 +23,14 @@ class Terms:
 SMALL: Final = Terms(9.0, 3.0)
 LARGE: Final = Terms(30.0, 10.0)
 FOREIGN: Final = Terms(180.0, 30.0)
+_BEATS_OF_A_LEASE: Final = 3.0
 SMALL_MESH: Final = 50
 """From this many droplets on, the large mesh's terms hold."""
+
+
+def terms_of(lease_seconds: float) -> Terms:
+    """The terms of leases that last so long."""
+    return Terms(lease_seconds, lease_seconds / _BEATS_OF_A_LEASE)
 
 
 def terms_for(droplets: int) -> Terms:
