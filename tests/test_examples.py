@@ -24,6 +24,9 @@ from udc.testing import mesh
 
 ROOT = Path(__file__).parents[1]
 
+pytestmark = pytest.mark.timeout(30)
+"""Whole processes are started here, each of which imports everything: slow where many share a machine."""
+
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
@@ -39,7 +42,13 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 def run(module: str, environment: dict[str, str], cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", module], env=environment, cwd=cwd, capture_output=True, text=True, timeout=9, check=False
+        [sys.executable, "-m", module],
+        env=environment,
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=25,
+        check=False,
     )
 
 

@@ -16,6 +16,9 @@ import httpx2
 import pytest
 
 ROOT = Path(__file__).parents[1]
+
+pytestmark = pytest.mark.timeout(30)
+"""Whole processes are started here, each of which imports everything: slow where many share a machine."""
 PAGE = (ROOT / "docs" / "tutorial" / "first-droplet.md").read_text("utf-8")
 FILES = dict(re.findall(r"as `(\w+\.py)`:\n\n(?:<!--[^\n]*-->\n)?```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE))
 COMMANDS = re.findall(r"^```sh\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
@@ -42,7 +45,7 @@ def environment(directory: Path) -> dict[str, str]:
 
 def shell(command: str, environment: dict[str, str], directory: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["sh", "-c", command], env=environment, cwd=directory, capture_output=True, text=True, timeout=9, check=False
+        ["sh", "-c", command], env=environment, cwd=directory, capture_output=True, text=True, timeout=25, check=False
     )
 
 

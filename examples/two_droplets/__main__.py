@@ -15,6 +15,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from uuid import uuid4
 
+import httpx2
+
 from examples.two_droplets.caller import Answer, Caller
 from examples.two_droplets.processes import listen, served
 from udc.identity.keys import SigningKey
@@ -26,7 +28,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped by SIGTERM"))  # leave no processes behind
     key = SigningKey.generate()
     with both_running(key) as (billing, resizer):
-        with closing(Caller(key)) as caller, closing(Caller(SigningKey.generate())) as stranger:
+        with told_plainly(), closing(Caller(key)) as caller, closing(Caller(SigningKey.generate())) as stranger:
             introduce(caller, billing, resizer)
             ask_across(caller, resizer)
             do_once(caller, resizer)
@@ -57,6 +59,15 @@ def both_running(key: SigningKey) -> Iterator[tuple[str, str]]:
             served("examples.two_droplets.resizer:app", at_resizer, for_resizer, directory=directory),
         ):
             yield billing, resizer
+
+
+@contextmanager
+def told_plainly() -> Iterator[None]:
+    """A droplet that has died has said why itself; a traceback of ours would only hide it."""
+    try:
+        yield
+    except httpx2.TransportError as error:
+        sys.exit(f"A droplet does not answer: {error}")
 
 
 def introduce(caller: Caller, *urls: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from udc._wiring.surroundings import Surroundings
 
 _ATTRIBUTES: Final = ("id", "name", "steward", "version", "capabilities", "needs", "wants", "endpoints")
-_OURS: Final = ("on", "mesh")
+_OURS: Final = ("on", "mesh", "run", "_host", "_inside", "_definition")
+"""What a subclass must not have of its own: a method of the same name would be called in place of ours."""
 
 
 class Droplet:
@@ -85,13 +87,14 @@ class Droplet:
         verifier: Verifier | None = None,
         token_source: TokenSource | None = None,
     ) -> None:
-        self._explicit = dict(config or {})
-        self._hooks = tuple(hooks)
-        self._middleware = tuple(middleware)
-        self._verifier = verifier
-        self._token_source = token_source
-        self._context: Context | None = None
-        self._table = HandlerTable.collect(self)
+        self._inside = _Inside(
+            table=HandlerTable.collect(self),
+            explicit=dict(config or {}),
+            hooks=tuple(hooks),
+            middleware=tuple(middleware),
+            verifier=verifier,
+            token_source=token_source,
+        )
 
     @asynccontextmanager
     async def lifespan(self) -> AsyncGenerator[None]:
@@ -108,8 +111,7 @@ class Droplet:
         Raises:
             LifecycleError: handlers are added after the start.
         """
-        _check_made(self)
-        return self._table.on
+        return _inside_of(self).table.on
 
     @property
     def mesh(self) -> Context:
@@ -118,9 +120,10 @@ class Droplet:
         Raises:
             LifecycleError: the droplet is not running.
         """
-        if self._context is None:
+        context = _inside_of(self).context
+        if context is None:
             raise LifecycleError(f"{type(self).__name__} is not running: droplet.mesh needs its connections")
-        return self._context
+        return context
 
     def run(self, *, host: str | None = None, port: int | None = None, data: str | PathLike[str] | None = None) -> None:
         """Serve until SIGTERM, SIGINT or `/shutdown`, then end gracefully; blocks. Needs `udc-mesh[run]`.
@@ -148,46 +151,61 @@ class Droplet:
         return compose(self._definition(), surroundings or Surroundings.of_process())
 
     def _definition(self) -> Definition:
-        from udc._wiring.definition import Definition  # here for the same reason
+        from udc._wiring.definition import Definition  # here, because a running droplet's parts cost start-up time
 
-        _check_made(self)
+        inside = _inside_of(self)
         named = {f"droplet.{name}": getattr(self, name) for name in ("id", "name", "steward", "version")}
         return Definition(
             attributes={name: value for name, value in named.items() if value not in (None, "")},
-            explicit=self._explicit,
+            explicit=inside.explicit,
             capabilities=tuple(self.capabilities),
             needs=tuple(self.needs),
             wants=tuple(self.wants),
             endpoints=tuple(self.endpoints),
-            table=self._table,
+            table=inside.table,
             lifespan=self.lifespan,
-            hooks=self._hooks,
-            middleware=self._middleware,
-            verifier=self._verifier,
-            token_source=self._token_source,
-            settle=self._settle,
-            attach=self._attach,
+            hooks=inside.hooks,
+            middleware=inside.middleware,
+            verifier=inside.verifier,
+            token_source=inside.token_source,
+            settle=self._udc_settle,
+            attach=inside.attach,
         )
 
-    def _settle(self, premises: Premises) -> Sequence[Endpoint]:
+    def _udc_settle(self, premises: Premises) -> Sequence[Endpoint]:
         """Told where it is about to run; returns further endpoints, which this life alone has.
 
         For droplets that need more than their `lifespan` knows.
         """
         return ()
 
-    def _attach(self, context: Context | None) -> None:
-        self._context = context
+
+@dataclass(slots=True, kw_only=True)
+class _Inside:
+    """All that a droplet holds for the framework, under one name, so that a subclass's own names stay free."""
+
+    table: HandlerTable
+    explicit: dict[str, Any]  # Any: values of many types
+    hooks: tuple[Hook, ...]
+    middleware: tuple[Middleware, ...]
+    verifier: Verifier | None
+    token_source: TokenSource | None
+    context: Context | None = None
+
+    def attach(self, context: Context | None) -> None:
+        self.context = context
 
 
-def _check_made(droplet: Droplet) -> None:
-    """Refuse an object whose class has forgotten to call our `__init__`.
+def _inside_of(droplet: Droplet) -> _Inside:
+    """What the droplet holds for us.
 
     Raises:
-        DefinitionError: with the line to add.
+        DefinitionError: its class has forgotten to call our `__init__`; names the line to add.
     """
-    if not hasattr(droplet, "_table"):
+    inside: _Inside | None = getattr(droplet, "_inside", None)
+    if inside is None:
         raise DefinitionError(f"{type(droplet).__qualname__}.__init__ does not call super().__init__(); add that line")
+    return inside
 
 
 def _check_names(cls: type[Droplet]) -> None:
@@ -197,7 +215,7 @@ def _check_names(cls: type[Droplet]) -> None:
         DefinitionError: with the name and what to do.
     """
     for name in _OURS:
-        if name in cls.__dict__:
+        if name in cls.__dict__ and not cls.__module__.startswith("udc."):
             raise DefinitionError(f"{cls.__qualname__}.{name} hides Droplet.{name}; give it another name")
     for name in _ATTRIBUTES:
         if inspect.isfunction(cls.__dict__.get(name)):

@@ -14,8 +14,8 @@ from udc.mesh.registry import Registry
 
 __all__ = ["anyio_backend", "server", "way", "world"]
 
-READS = ["/droplets", "/droplets/1", "/droplet/1", "/droplets/name/Registry", "/registry/droplets", "/registry/droplet/1",
-         "/services/Registry", "/auth/revocations"]  # fmt: skip
+READS = ["/droplets", "/droplets/1", "/droplet/1", "/droplets/name/Registry", "/registry/droplets",
+         "/registry/droplet/1", "/services/Registry", "/auth/revocations"]  # fmt: skip
 PUBLIC = ["/.well-known/jwks.json", "/auth/public-key", "/auth/public_key", "/health", "/livez"]
 CHANGES = [
     ("POST", "/register", body(14)),
@@ -44,9 +44,9 @@ async def test_every_read_takes_each_of_the_three_audiences_and_no_other(world: 
     for audience in (MESH, f"{MESH}/1", f"{MESH}/registry"):
         token = await mesh.token(77, secret=secrets[77], audience=audience)
         assert (await mesh.ask("GET", path, bearer=token)).status == 200, audience
-    for audience in (f"{MESH}/14", None):
-        token = await mesh.token(77, secret=secrets[77], audience=audience)
-        assert (await mesh.ask("GET", path, bearer=token)).status == 401, audience
+    for other in (f"{MESH}/14", None):
+        token = await mesh.token(77, secret=secrets[77], audience=other)
+        assert (await mesh.ask("GET", path, bearer=token)).status == 401, other
     assert (await mesh.ask("GET", path)).status == 401
     assert (await mesh.ask("GET", path, headers={"x-registry-key": secrets[77]})).status == 200
     assert (await mesh.ask("GET", path, headers={"x-registry-key": "wrong"})).status == 401
@@ -247,8 +247,7 @@ async def test_no_secret_is_told(world: World, caplog: pytest.LogCaptureFixture)
     seen.append(await mesh.try_register(body(15), secret=own[:-1] + "~"))
     seen.append(await mesh.ask("GET", "/droplets"))
     token = await mesh.token(99)
-    for path in ("/logs", "/events", "/state", "/metrics"):
-        seen.append(await mesh.ask("GET", path, bearer=token))
+    seen += [await mesh.ask("GET", path, bearer=token) for path in ("/logs", "/events", "/state", "/metrics")]
 
     told = b"".join(each.body for each in seen).decode() + caplog.text + repr(droplet)
     assert SECRET not in told

@@ -41,8 +41,8 @@ async def test_the_plain_style(world: World) -> None:
     created = await mesh.ask("POST", "/droplets", json=sent)
     again = await mesh.ask("POST", "/register", json=sent)
     found = await mesh.ask("GET", "/droplets/name/Plain")
-    patch = {"status": "inactive", "endpoint": "http://127.0.0.1:10", "metadata": {"v": 2}, "proof": "x", "cost_usd": 1.0,
-             "yield_usd": 2.0}  # fmt: skip
+    patch = {"status": "inactive", "endpoint": "http://127.0.0.1:10", "metadata": {"v": 2}, "proof": "x",
+             "cost_usd": 1.0, "yield_usd": 2.0}  # fmt: skip
     patched = await mesh.ask("PATCH", f"/droplets/{found.json()['id']}", json=patch)
 
     assert (created.status, again.status) == (201, 200)

@@ -9,11 +9,12 @@ import httpx2
 import pytest
 
 from tests.contract.served import World, anyio_backend, server, way, world
-from tests.unit.mesh.registry.kit import MESH, URL, Mesh, body, claims_of, record_hash, registry, serve
+from tests.unit.mesh.registry.kit import MESH, URL, Mesh, body, claims_of, registry, serve
 from udc._http import HttpClient
 from udc._types import UNSET
 from udc._wiring.surroundings import Surroundings
 from udc.clients._base import Registration
+from udc.mesh.registry.bodies import record_hash
 
 __all__ = ["anyio_backend", "server", "way", "world"]
 

@@ -244,7 +244,7 @@ async def test_a_watch_begins_with_a_snapshot_and_tells_every_change(world: Worl
 
 
 @pytest.mark.parametrize("by_header", [True, False])
-async def test_a_watch_goes_on_where_it_was_cut(world: World, by_header: bool) -> None:  # noqa: FBT001
+async def test_a_watch_goes_on_where_it_was_cut(world: World, by_header: bool) -> None:
     mesh = await serve(world)
     await three(mesh)
     revision = (await mesh.ask("GET", "/droplets", headers=ADMIN)).headers["x-udc-revision"]

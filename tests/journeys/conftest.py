@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.journeys.processes import House, Measured
 from tests.journeys.programs import Programs
 
 
@@ -16,3 +18,23 @@ def programs(tmp_path: Path) -> Iterator[Programs]:
     started = Programs(tmp_path)
     yield started
     started.end()
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    """A folder for a mesh of processes, all ended after the test; what they complained of is shown when it fails."""
+    made = House(tmp_path)
+    yield made
+    made.close()
+    sys.stdout.write(made.logs())
+
+
+@pytest.fixture
+def measured(record_property: Callable[[str, object], None]) -> Measured:
+    """Takes numbers by name, for `--junit-xml`."""
+
+    def take(**numbers: float) -> None:
+        for name, number in numbers.items():
+            record_property(name, round(number, 2))
+
+    return take

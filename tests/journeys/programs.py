@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 SOURCE = Path(__file__).parents[2] / "src"
+STOPPING = "udc: stopping when the work in flight is done; a second signal ends it at once\n"
+"""What a program says at the first signal."""
 SECONDS = 8.0
 """How long anything may take before a test gives up."""
 

@@ -91,7 +91,7 @@ def test_settings_given_to_one_droplet_are_its_own() -> None:
     config = settings()
     droplet = Droplet(config=config)
     config["droplet.id"] = 99
-    assert "droplet.id" not in droplet._explicit
+    assert "droplet.id" not in droplet._inside.explicit
 
 
 def test_a_subclass_of_a_subclass_is_checked_too() -> None:

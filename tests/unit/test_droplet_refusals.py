@@ -37,3 +37,25 @@ async def test_an_id_of_zero_is_not_called_missing() -> None:
 
     with pytest.raises(ConfigError, match=r"droplet\.id: 0 from class attribute; wanted a whole number from 1 up"):
         Zero()._host()
+
+
+@pytest.mark.parametrize("name", ["on", "mesh", "run", "_host", "_inside", "_definition"])
+def test_a_name_of_ours_is_not_to_be_had(name: str) -> None:
+    with pytest.raises(DefinitionError, match=rf"Taken\.{name} hides Droplet\.{name}; give it another name"):
+        type("Taken", (Droplet,), {name: lambda self: None})
+
+
+async def test_private_names_of_a_subclass_are_its_own() -> None:
+    names = ("_table", "_hooks", "_context", "_verifier", "_settle", "_attach", "_explicit")
+
+    class Private(Droplet):
+        id, name, steward = 21, "Private", "tests"
+
+        def __init__(self) -> None:
+            super().__init__(config={"droplet.url": "http://127.0.0.1:8021"})
+            for each in names:
+                setattr(self, each, each)
+
+    droplet = Private()
+    droplet._host()
+    assert [getattr(droplet, each) for each in names] == list(names)

@@ -29,7 +29,7 @@ class Watchdog:
         end: what ends it.
     """
 
-    def __init__(self, end: Callable[[int], NoReturn] = end_process) -> None:
+    def __init__(self, end: Callable[[int], object] = end_process) -> None:
         self._end = end
         self._timer: threading.Timer | None = None
 

@@ -50,7 +50,12 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._app(scope, receive, self._closing(send) if self.leaving else send)
+        try:
+            await self._app(scope, receive, self._closing(send) if self.leaving else send)
+        except anyio.get_cancelled_exc_class():
+            # What is still open at the very end uvicorn cancels, and would log as a failure with its traceback.
+            if not self.should_exit:
+                raise
 
     def _closing(self, send: Send) -> Send:
         """Tell callers to use their connection no more, before it is closed under their next request."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Final, NoReturn
+from typing import Final
 
 import anyio
 
@@ -16,12 +17,13 @@ from udc._serve.ending import end_process
 HANDLED: Final = (signal.SIGINT, signal.SIGTERM)
 _SIGNAL_EXIT: Final = 128
 """A process that a signal ended reports 128 and the signal's number, as shells do."""
+_TOLD: Final = b"udc: stopping when the work in flight is done; a second signal ends it at once\n"
 
 
 class Signals:
     """Hears signals, whatever the event loop is at; use it in the main thread, around the loop's run."""
 
-    def __init__(self, end: Callable[[int], NoReturn] = end_process) -> None:
+    def __init__(self, end: Callable[[int], object] = end_process) -> None:
         self._end = end
         self._told, self._tell = socket.socketpair()
         for each in (self._told, self._tell):
@@ -44,8 +46,11 @@ class Signals:
         # Not the loop's own signal handling: a loop that a handler blocks would not hear the second one.
         if self.heard is not None:
             self._end(_SIGNAL_EXIT + number)
+            return
         self.heard = number
         self._tell.send(b"!")
+        with suppress(OSError):
+            os.write(2, _TOLD)  # not through `sys.stderr`, which this may have interrupted
 
     async def first(self) -> None:
         """Return at the first signal."""

@@ -117,7 +117,7 @@ class Composition:
             self.settings,
             self.surroundings,
             droplet_id=self.facts.id,
-            member=config.registry.url is not None or self.nearby is not None,
+            member=config.registry.url is not None or (self.nearby is not None and self.nearby.look() is not None),
             discovery=self.directory,
             clock=self.clock,
             instrument=self.instrument,

@@ -10,6 +10,7 @@ from typing import Any, Final
 from udc._wiring.hosted import Hosted
 
 REFUSED: Final = 2
+DEFAULT_DATA: Final = Path(".udc")
 NEEDS_RUN: Final = 'udc: running a droplet needs more packages: pip install "udc-mesh[run]"\n'
 
 
@@ -42,7 +43,18 @@ def run(droplet: Any, *, host: str | None, port: int | None, data: str | PathLik
 
 
 def announce(hosted: Hosted) -> None:
-    """Tell a person where it is."""
+    """Tell a person where it is, and what it lacks."""
     droplet = hosted.config.droplet
     sys.stdout.write(f"{droplet.name} (droplet {droplet.id}) serves at {droplet.url} - stop it with Ctrl+C\n")
     sys.stdout.flush()
+    hint(hosted)
+
+
+def hint(hosted: Hosted) -> None:
+    """Say on stderr how to start a mesh, where there is none and it would join one unasked."""
+    nearby = hosted.parts.nearby
+    if nearby is not None and nearby.look() is None:
+        data = hosted.config.data
+        option = f" --data {data}" if data != DEFAULT_DATA else ""
+        sys.stderr.write(f"udc: no mesh in sight, it serves alone; start one with 'udc mesh{option}' and it joins\n")
+        sys.stderr.flush()

@@ -12,7 +12,7 @@ from anyio.abc import TaskStatus
 from udc._http import HttpClient
 from udc._ids import Ambient
 from udc._types import DropletId
-from udc._wiring.nearby import NOT_IN_SIGHT, Nearby, NearbyTokens
+from udc._wiring.nearby import NOT_IN_SIGHT, Found, Nearby, NearbyTokens
 from udc.clients.choose import make_v2_tokens
 from udc.config import DropletConfig, has_key_source
 from udc.errors import ConfigError, DeliveryError, KeysUnavailable, TokenError
@@ -129,8 +129,12 @@ def _keys(
         url,
         hint=NOT_IN_SIGHT,
     )
+
+    def follow(found: Found) -> None:
+        keys.point_at(jwks_of(found.url))
+
     if nearby is not None and url is None:
-        nearby.on_found = lambda found: keys.point_at(jwks_of(found.url))
+        nearby.on_found = follow
     return keys
 
 

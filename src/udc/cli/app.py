@@ -51,7 +51,11 @@ def run(
         bool, typer.Option("--json", help="First line on stdout: {url, droplet_id, instance_id}, when it serves.")
     ] = False,
 ) -> None:
-    """Run a droplet until Ctrl+C or SIGTERM; a second one ends it at once."""
+    """Run a droplet.
+
+    At Ctrl+C or SIGTERM it takes no new work, finishes what it has, leaves the mesh and ends; a second one ends it at
+    once.
+    """
     from udc.cli import running
 
     with told():
@@ -71,15 +75,24 @@ def mesh(
             help="Registry, Orchestrator and Dashboard listen on N, N+1 and N+2 (8000); 0 = any free ones.",
         ),
     ] = None,
-    registry_port: Annotated[int | None, typer.Option("--registry-port", metavar="N", min=0, max=65535)] = None,
-    orchestrator_port: Annotated[int | None, typer.Option("--orchestrator-port", metavar="N", min=0, max=65535)] = None,
-    dashboard_port: Annotated[int | None, typer.Option("--dashboard-port", metavar="N", min=0, max=65535)] = None,
+    registry_port: Annotated[
+        int | None, typer.Option("--registry-port", metavar="N", min=0, max=65535, help="Only this one's port.")
+    ] = None,
+    orchestrator_port: Annotated[
+        int | None, typer.Option("--orchestrator-port", metavar="N", min=0, max=65535, help="Only this one's port.")
+    ] = None,
+    dashboard_port: Annotated[
+        int | None, typer.Option("--dashboard-port", metavar="N", min=0, max=65535, help="Only this one's port.")
+    ] = None,
     json: Annotated[
         bool,
         typer.Option("--json", help="First line on stdout: {registry, orchestrator, dashboard, data}, when ready."),
     ] = False,
 ) -> None:
-    """Run a mesh for development on this machine: the core droplets in one process, on loopback only."""
+    """Run a mesh for development: the core droplets, on loopback.
+
+    They run in one process until Ctrl+C or SIGTERM. Droplets with the same data directory join unasked.
+    """
     from udc.cli import running
 
     with told():
@@ -102,7 +115,8 @@ def token(
     json: options.Json = False,
 ) -> None:
     """Get a token from the Registry, with the mesh's secret."""
-    from udc.cli import asking
+    from udc.cli import listing
+    from udc.cli.connection import speak
     from udc.cli.place import find_mesh
 
     with told():
@@ -110,13 +124,13 @@ def token(
         asked = {"droplet_id": droplet_id, "permissions": wanted, "scope": scope, "audience": audience}
         given = {name: value for name, value in asked.items() if value is not None}
         place = find_mesh(registry=registry, data=data, operator=None)
-        found = asking.speak(place, lambda operator: asking.token(operator, given), seconds=timeout)
+        found = speak(place, lambda operator: listing.token(operator, given), seconds=timeout)
     if raw:
         put(found["token"])
     elif json:
         put_json(found)
     else:
-        asking.show_token(found)
+        listing.show_token(found)
 
 
 @app.command("ls")
@@ -131,7 +145,8 @@ def list_droplets(
     json: options.Json = False,
 ) -> None:
     """List the droplets of the mesh."""
-    from udc.cli import asking
+    from udc.cli import listing
+    from udc.cli.connection import speak
     from udc.cli.place import find_mesh
 
     filters = [("capability", each) for each in capability or ()]
@@ -139,8 +154,8 @@ def list_droplets(
     filters += [("name", each) for each in name or ()]
     with told():
         place = find_mesh(registry=registry, data=data, operator=speak_as)
-        found = asking.speak(place, lambda operator: asking.rows(operator, filters), seconds=timeout)
-    put_json(found) if json else asking.show_rows(found, place)
+        found = speak(place, lambda operator: listing.rows(operator, filters), seconds=timeout)
+    put_json(found) if json else listing.show_rows(found, place)
 
 
 @app.command()
@@ -152,14 +167,18 @@ def inspect(
     timeout: options.Seconds = 10.0,
     json: options.Json = False,
 ) -> None:
-    """Show what a droplet tells of itself: health, capabilities, state, dependencies, version."""
-    from udc.cli import asking
+    """Show what a droplet tells of itself.
+
+    That is: health, capabilities, state, dependencies, version. With --json all that it answered.
+    """
+    from udc.cli import inspecting
+    from udc.cli.connection import speak
     from udc.cli.place import find_mesh
 
     with told():
         place = find_mesh(registry=registry, data=data, operator=speak_as)
-        found = asking.speak(place, lambda operator: asking.inspect(operator, droplet), seconds=timeout)
-    put_json(found) if json else asking.show_inspected(found)
+        found = speak(place, lambda operator: inspecting.inspect(operator, droplet), seconds=timeout)
+    put_json(found) if json else inspecting.show_inspected(found)
 
 
 @app.command()
@@ -176,7 +195,8 @@ def call(
     json: options.Json = False,
 ) -> None:
     """Call a droplet and print what its handler returns."""
-    from udc.cli import asking
+    from udc.cli import messaging
+    from udc.cli.connection import speak
     from udc.cli.place import find_mesh
     from udc.cli.values import data_of
     from udc.messages import MessageType
@@ -184,9 +204,9 @@ def call(
     with told():
         values = data_of(pairs or (), body)
         place = find_mesh(registry=registry, data=data, operator=speak_as)
-        order = asking.order(droplet, MessageType(kind), action=action, data=values, seconds=timeout)
-        reply = asking.speak(place, lambda operator: asking.deliver(operator, order), seconds=timeout)
-    put_json(asking.facts_of(reply)) if json else asking.show_data(reply)
+        order = messaging.order(droplet, MessageType(kind), action=action, data=values, seconds=timeout)
+        reply = speak(place, lambda operator: messaging.deliver(operator, order), seconds=timeout)
+    put_json(messaging.facts_of(reply)) if json else messaging.show_data(reply)
 
 
 @app.command()
@@ -207,7 +227,8 @@ def send(
     json: options.Json = False,
 ) -> None:
     """Send a droplet a message and print its receipt."""
-    from udc.cli import asking
+    from udc.cli import messaging
+    from udc.cli.connection import speak
     from udc.cli.place import find_mesh
     from udc.cli.values import data_of
     from udc.messages import MessageType, Priority
@@ -215,7 +236,7 @@ def send(
     with told():
         values = data_of(pairs or (), body)
         place = find_mesh(registry=registry, data=data, operator=speak_as)
-        order = asking.order(
+        order = messaging.order(
             droplet,
             MessageType(kind),
             action=action,
@@ -224,8 +245,8 @@ def send(
             retries=retries,
             priority=Priority(priority),
         )
-        reply = asking.speak(place, lambda operator: asking.deliver(operator, order), seconds=timeout)
-    put_json(asking.facts_of(reply)) if json else asking.show_sent(reply)
+        reply = speak(place, lambda operator: messaging.deliver(operator, order), seconds=timeout)
+    put_json(messaging.facts_of(reply)) if json else messaging.show_sent(reply)
 
 
 def _permissions(text: str) -> list[str]:

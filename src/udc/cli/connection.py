@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import anyio
 
@@ -23,17 +22,17 @@ from udc.identity.sources import FixedToken, RegistryTokens
 from udc.identity.tokens import TokenKeeper
 from udc.instrument import Instrument
 from udc.messages import Peer
-from udc.messenger import Messenger
 from udc.transports._exchange import audiences
-from udc.transports.http import HttpTransport
 from udc.wire.faults import decode_error
 from udc.wire.records import read_records, to_peer
+
+T = TypeVar("T")
 
 REGISTRY: Final = "the Registry"
 
 
 class Operator:
-    """The operator's connection to a mesh; made by `connected`.
+    """The operator's connection to a mesh; made by `speak`.
 
     Args:
         client: open.
@@ -42,11 +41,11 @@ class Operator:
 
     def __init__(self, place: Place, client: HttpClient, *, seconds: float) -> None:
         self.place, self.client, self.seconds = place, client, seconds
-        self._insecure = frozenset(place.config.security.insecure_hosts)
-        require_secure(place.registry, self._insecure)
+        self.insecure_hosts = frozenset(place.config.security.insecure_hosts)
+        require_secure(place.registry, self.insecure_hosts)
         self.id: DropletId = place.config.operator.id
         self.tokens = TokenKeeper(self._source(), ambient=system(), instrument=Instrument([]))
-        self._audience_of = audiences(place.config.security.jwt_audience)
+        self.audience_of = audiences(place.config.security.jwt_audience)
 
     def _source(self) -> TokenSource:
         place = self.place
@@ -63,7 +62,7 @@ class Operator:
             secret=place.secret,
             post=self._post,
             ambient=system(),
-            insecure_hosts=self._insecure,
+            insecure_hosts=self.insecure_hosts,
         )
 
     async def _post(self, url: str, headers: tuple[tuple[str, str], ...], body: bytes) -> tuple[int, bytes]:
@@ -123,8 +122,8 @@ class Operator:
 
     async def get(self, peer: Peer, path: str) -> HttpAnswer:
         """Ask a peer, with a token that is good for it."""
-        require_secure(peer.endpoint, self._insecure)
-        token = await self.tokens.get(self._audience_of(peer))
+        require_secure(peer.endpoint, self.insecure_hosts)
+        token = await self.tokens.get(self.audience_of(peer))
         bearer = (("Authorization", f"Bearer {token.value}"),)
         return await self.request("GET", f"{peer.endpoint}{path}", headers=bearer, peer=peer.label)
 
@@ -139,24 +138,15 @@ class Operator:
             peers.setdefault(peer.id, peer)
         return StaticDirectory(peers.values())
 
-    async def messenger(self) -> Messenger:
-        """What sends the operator's messages."""
-        http = HttpTransport(self.client, self.tokens, audience_of=self._audience_of, insecure_hosts=self._insecure)
-        return Messenger(
-            await self.directory(),
-            {"http": http, "https": http},
-            me=self.id,
-            ambient=system(),
-            instrument=Instrument([]),
-            timeout_seconds=self.seconds,
-        )
 
+def speak(place: Place, what: Callable[[Operator], Awaitable[T]], *, seconds: float) -> T:
+    """Do something with a connection to the mesh, to its end."""
 
-@asynccontextmanager
-async def connected(place: Place, *, seconds: float) -> AsyncGenerator[Operator]:
-    """Speak to a mesh while this is open."""
-    async with HttpClient() as client:
-        yield Operator(place, client, seconds=seconds)
+    async def main() -> T:
+        async with HttpClient() as client:
+            return await what(Operator(place, client, seconds=seconds))
+
+    return anyio.run(main)
 
 
 def refusal(answer: HttpAnswer, peer: DropletId) -> PeerError:

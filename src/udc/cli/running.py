@@ -12,11 +12,11 @@ from typing import Any
 from udc import _serve
 from udc._wiring.hosted import Hosted
 from udc._wiring.hosting import part_of
-from udc._wiring.program import announce, explicit_settings
+from udc._wiring.program import announce, explicit_settings, hint
 from udc.cli.faults import say
 from udc.cli.output import put, put_json
 from udc.cli.target import load_droplet
-from udc.datadir import DataDirectory, MeshFile
+from udc.datadir import MeshFile
 from udc.mesh.process import Mesh, Ports
 
 
@@ -32,9 +32,9 @@ def run(target: str, *, host: str | None, port: int | None, data: Path | None, w
     def on_serving(hosted: Hosted) -> None:
         if as_json:
             put_json(_facts(hosted), to=machine)
+            hint(hosted)
         else:
             announce(hosted)
-        _hint(hosted, data)
 
     def parts(stack: ExitStack) -> Sequence[_serve.Part]:
         if not with_mesh:
@@ -66,14 +66,6 @@ def mesh(*, data: Path | None, ports: Ports, as_json: bool) -> int:
 def _facts(hosted: Hosted) -> dict[str, Any]:  # Any: JSON values
     facts = hosted.parts.facts
     return {"url": facts.endpoint, "droplet_id": facts.id, "instance_id": facts.instance_id}
-
-
-def _hint(hosted: Hosted, data: Path | None) -> None:
-    """How to start a mesh, when there is none to join."""
-    config = hosted.config
-    if config.registry.url is None and DataDirectory(config.data).read_mesh() is None:
-        option = f" --data {data}" if data is not None else ""
-        say(f"no mesh in sight, it serves alone; start one with 'udc mesh{option}' and it joins")
 
 
 def _put_mesh(mesh: MeshFile, data: Path) -> None:

@@ -59,12 +59,12 @@ class PlainRegistry:
 
     async def _post(self, body: JsonObject) -> tuple[str, HttpAnswer]:
         """Register at whichever of the two paths is there; the one that worked last is asked first."""
-        paths = _REGISTER_PATHS if self._path is None else (self._path,)
-        for path in paths:
-            answer = await self._calls.send("POST", path, body=body)
-            if answer.status not in _NO_SUCH_PATH:
-                break
-        return path, answer
+        first, second = _REGISTER_PATHS
+        if self._path != second:
+            answer = await self._calls.send("POST", first, body=body)
+            if self._path == first or answer.status not in _NO_SUCH_PATH:
+                return first, answer
+        return second, await self._calls.send("POST", second, body=body)
 
     async def _patch_ours(self, registration: Registration) -> int | str | None:
         path = f"/droplets/name/{quote(self._name, safe='')}"

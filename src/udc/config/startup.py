@@ -93,6 +93,7 @@ def check_start(
     doubts = [
         *_identity(config),
         *_address_rules(config, listen_host),
+        *_registry(config),
         *_trust(config, beyond=beyond, place=place, own_verifier=own_verifier),
         *_peers(config),
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, TypeAlias
 
 from udc.discovery._known import Instance, State
@@ -27,8 +27,10 @@ def by_lot(chance: Callable[[], float]) -> Arrange:
     return arrange
 
 
-def ordered(instances: Iterable[Instance], *, avoided: Callable[[Peer], bool], arrange: Arrange) -> list[Peer]:
+def ordered(instances: Sequence[Instance], *, avoided: Callable[[Peer], bool], arrange: Arrange) -> list[Peer]:
     """Ready ones first, then suspects, then those to avoid; starting and draining ones when there are no others."""
+    if len(instances) == 1:  # nearly always
+        return [instances[0].peer]
     groups: dict[State | str, list[Peer]] = {}
     for instance in instances:
         rank = "avoided" if instance.state in ("ready", "suspect") and avoided(instance.peer) else instance.state

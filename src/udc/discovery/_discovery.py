@@ -28,6 +28,7 @@ _ASK_SECONDS: Final = 3.0
 _ASK_AGAIN_SECONDS: Final = 2.0
 _AVOID_SECONDS: Final = 5.0
 _REMEMBERED: Final = 1000
+_MANY: Final = 32
 
 
 class Discovery:
@@ -133,17 +134,25 @@ class Discovery:
         configured = self._static.find(wanted)
         if configured is not None:
             return (self._completed(configured),)
-        keys: Sequence[DropletId] = (wanted,)
-        if self._index.get(wanted) is None:
-            keys = self._index.named(str(wanted))
-            if len(keys) > 1:
-                raise ambiguous(str(wanted), keys)
-            keys = keys or self._index.offering(str(wanted))
-        return ordered(
-            [instance for key in keys for instance in self._places(key)],
-            avoided=self._is_avoided,
-            arrange=self._arrange,
-        )
+        known = self._index.get(wanted)
+        if known is not None:
+            return self._in_order(known.instances)
+        keys = self._index.named(str(wanted))
+        if len(keys) > 1:
+            raise ambiguous(str(wanted), keys)
+        return self._in_order(self._instances(keys or self._index.offering(str(wanted))))
+
+    def _in_order(self, instances: Sequence[Instance]) -> Sequence[Peer]:
+        return ordered(instances, avoided=self._is_avoided, arrange=self._arrange)
+
+    def _instances(self, keys: Sequence[DropletId]) -> Sequence[Instance]:
+        """Those of all these droplets; of very many a few drawn by lot, if one of them is ready."""
+        if len(keys) > _MANY:
+            drawn = {keys[int(self._ambient.chance() * len(keys))] for _ in range(_MANY)}
+            some = self._instances(list(drawn))
+            if any(each.state == "ready" and not self._is_avoided(each.peer) for each in some):
+                return some
+        return [instance for key in keys for instance in self._places(key)]
 
     def _places(self, key: DropletId) -> Sequence[Instance]:
         configured = self._static.find(key)

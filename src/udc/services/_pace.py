@@ -16,6 +16,7 @@ _BASE_SECONDS: Final = 1.0
 _REFUSED_BASE_SECONDS: Final = 4.0
 """A Registry that says no says it again: the first pause is longer."""
 
+_EVEN: Final = 0.95
 _RETRY_AFTER_CAP_SECONDS: Final = 60.0
 _JITTER: Final = 0.1
 _SHORTEST_BEAT_SECONDS: Final = 0.5
@@ -83,10 +84,11 @@ class Pace:
 
     def _backoff(self, error: Exception, failures: int) -> float:
         base = _REFUSED_BASE_SECONDS if isinstance(error, RegistryRefused) else _BASE_SECONDS
-        top = min(CAP_SECONDS, base * 2.0 ** min(max(0, failures - 1), 10))
-        # Full jitter, but not at the cap: droplets that all wait a random part of 30 s come back at 6.7 % of them in
-        # the first second, those that wait at least half of it at 4.4 %.
-        low = CAP_SECONDS / 2 if top == CAP_SECONDS else 0.0
+        top, before = (min(CAP_SECONDS, base * 2.0 ** min(max(-1, failures - more), 10)) for more in (1, 2))
+        # Full jitter while it grows and once at the cap; from then on every 30 s, each droplet at its own second.
+        # With full jitter all the time 6.7 % of all droplets would come back in the Registry's first second, for those
+        # that wait long are rare among the waiting; so it is 3.4 % in every second.
+        low = CAP_SECONDS * _EVEN if before == CAP_SECONDS else 0.0
         return max(_SHORTEST_PAUSE_SECONDS, low + (top - low) * self._chance())
 
     @staticmethod

@@ -134,11 +134,11 @@ class FakeRegistry(Droplet):
         around = surroundings or Surroundings(loopback=True)
         self.desk.ambient = around.ambient
         self.keys.wall = around.ambient.wall
-        self.desk.url = str(around.explicit.get("droplet.url", self._explicit.get("droplet.url", "")))
+        self.desk.url = str(around.explicit.get("droplet.url", self._inside.explicit.get("droplet.url", "")))
         mesh = self.keys.audience
-        own = around.explicit.get("registry.id", self._explicit.get("droplet.id", self.id))
+        own = around.explicit.get("registry.id", self._inside.explicit.get("droplet.id", self.id))
         audiences = frozenset({mesh, own_audience(mesh, own), registry_audience(mesh)})
-        self.desk.verifier = self._verifier = TokenVerifier(
+        self.desk.verifier = self._inside.verifier = TokenVerifier(
             self.desk.keyring, issuer=self.keys.issuer, audiences=audiences, ambient=around.ambient
         )
         apart = {name: value for name, value in around.explicit.items() if name != "registry.url"}

@@ -224,6 +224,17 @@ async def test_equals_are_drawn_by_lot() -> None:
     assert all(180 < count < 320 for count in first.values())
 
 
+async def test_of_very_many_a_few_are_drawn_unless_none_of_them_is_ready() -> None:
+    finder = Finder(Registry(*[record(number, capabilities=["draw"]) for number in range(1, 1001)]))
+    drawn = [await finder.found("draw") for _ in range(100)]
+    assert all(20 < len(found) <= 32 for found in drawn)
+    assert len({found[0] for found in drawn}) > 80
+    suspects = [record(n, capabilities=["draw"], instances=[(f"d{n}", "suspect")]) for n in range(1, 100)]
+    finder = Finder(Registry(*suspects, record(100, capabilities=["draw"])))
+    for _ in range(20):
+        assert (await finder.found("draw"))[0] == "http://d100"
+
+
 async def test_the_lot_loses_nobody() -> None:
     peers = [Peer(id=number, endpoint=f"http://{number}") for number in range(1, 40)]
     arrange = by_lot(AMBIENT.chance)
@@ -251,7 +262,9 @@ async def test_one_that_was_started_anew_at_the_same_address_is_not_avoided() ->
     row = record(14, instances=[("a", "ready"), ("b", "ready")])
     row["instances"][0]["instance_id"] = "fresh"
     registry.put(row)
-    assert (await finder.found(14))[0] == "http://a"
+    await anyio.sleep(2)
+    for _ in range(10):
+        assert await finder.found(14) == ["http://a", "http://b"]
 
 
 async def test_when_all_refuse_the_registry_is_asked_where_they_are_now() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from tests.conftest import virtual_time
 from tests.unit.discovery.kit import Finder, Registry, record
+from udc.clients._base import Changes
 from udc.discovery._follower import _grew
 from udc.errors import RegistryRefused, UnknownPeer
 from udc.instrument import DiscoveryFresh, DiscoveryStale, ListDoubted, PeersChanged
@@ -213,16 +214,32 @@ async def test_removals_one_by_one_are_explained() -> None:
         assert finder.of(ListDoubted) == []
 
 
+class Late(Registry):
+    """Its first long poll is answered as things stood then, but arrives when the gate opens."""
+
+    async def changes(self, since: str, *, wait_seconds: float) -> Changes | None:
+        answer = await super().changes(since, wait_seconds=wait_seconds)
+        gate, self.gate = (self.gate, None) if wait_seconds else (None, self.gate)
+        if gate is not None:
+            await gate.wait()
+        return answer
+
+
 async def test_an_older_answer_does_not_undo_a_newer_one() -> None:
-    """A list under way when the same was asked again: what is applied last must not be what was read first."""
-    registry = Registry(record(14), watch=True)
+    registry = Late(record(14), watch=True)
     async with following(registry) as finder:
+        await anyio.sleep(0.1)  # until the long poll waits
+        registry.gate = gate = anyio.Event()
+        registry.put(record(14, endpoint="http://old"))
+        await anyio.sleep(0.01)
+        registry.put(record(14, endpoint="http://new"))
         follower = finder.discovery._follower
         assert follower is not None
-        registry.put(record(14, endpoint="http://moved"))
         await follower.refresh()
+        gate.set()
+        await anyio.sleep(0.01)
+        assert await finder.found(14) == ["http://new"]
         await anyio.sleep(1)
-        assert await finder.found(14) == ["http://moved"]
         assert follower.revision == registry.revision
 
 

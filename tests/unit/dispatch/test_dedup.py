@@ -12,7 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from udc.dispatch.dedup import Ledger
+from udc.dispatch.dedup import Ledger, Remembered
 from udc.dispatch.run import Outcome
 from udc.errors import BusinessError, Conflict, ContractError, Overloaded, PeerError, Timeout, UdcError
 from udc.instrument import Instrument, ReceiptEvicted
@@ -252,6 +252,65 @@ async def test_a_cancelled_duplicate_does_the_first_no_harm() -> None:
             await collect(desk, gate, got)
         gate.open.set()
     assert got == [(Outcome(data=b"1"), False)]
+
+
+async def test_news_are_told_once_and_only_of_what_is_still_remembered() -> None:
+    desk = Desk(max_entries=3)
+    await desk.once((3, "before"))
+    told: list[int] = []
+    desk.ledger.report(lambda: told.append(1))
+    assert desk.ledger.news() == []
+    for number in range(5):
+        await desk.once((3, f"m-{number}"))
+        desk.clock.now += 1
+    with pytest.raises(Overloaded):
+        await desk.once((3, "later"), error=Overloaded("full"))
+    assert len(told) == 5
+    news = desk.ledger.news()
+    assert [(entry.key, entry.age_seconds) for entry in news] == [
+        ((3, "m-2"), 3.0),
+        ((3, "m-3"), 2.0),
+        ((3, "m-4"), 1.0),
+    ]
+    assert (desk.ledger.news(), desk.ledger.oldest_seconds) == ([], 3.0)
+    assert desk.ledger.remembered() == news
+    desk.clock.now += 598
+    await desk.once((3, "m-9"))
+    assert [entry.key[1] for entry in desk.ledger.remembered()] == ["m-4", "m-9"]
+    assert Desk().ledger.oldest_seconds == 0.0
+
+
+async def test_news_nobody_takes_are_bounded() -> None:
+    desk = Desk(max_entries=10)
+    desk.ledger.report(lambda: None)
+    for number in range(100):
+        await desk.once((3, f"m-{number}"))
+    assert len(desk.ledger._news or ()) == 10
+
+
+async def test_an_earlier_life_is_taken_up_in_order_and_what_is_known_stays() -> None:
+    first, second = Desk(), Desk(max_entries=4)
+    for name in ("a", "b", "c", "d"):
+        await first.once((3, name), data=b"old")
+        first.clock.now += 10
+    second.clock.now = 50.0  # another machine's monotonic clock, younger than the entries
+    await second.once((3, "c"), data=b"new")
+    second.ledger.restore(reversed(first.ledger.remembered()))
+    assert [entry.key[1] for entry in second.ledger.remembered()] == ["a", "b", "d", "c"]
+    assert (await second.once((3, "c")))[0].data == b"new"
+    assert (await second.once((3, "a")))[0].data == b"old"
+    await second.once((3, "e"))
+    assert [entry.key[1] for entry in second.ledger.remembered()] == ["b", "d", "c", "e"]
+    assert second.ledger.size == sum(entry.size for entry in second.ledger._done.values())
+
+
+async def test_what_is_older_than_the_window_is_not_taken_up() -> None:
+    desk = Desk(window_seconds=10)
+    desk.ledger.restore([Remembered((3, "m"), b"f", Outcome(), age) for age in (10.0, 11.0)])
+    assert len(desk.ledger) == 0
+    desk.ledger.restore([Remembered((3, "m"), b"f", Outcome(), 9.0)])
+    desk.clock.now += 1
+    assert not (await desk.once((3, "m")))[1]
 
 
 class LedgerMachine(RuleBasedStateMachine):

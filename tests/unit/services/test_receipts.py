@@ -13,6 +13,7 @@ import pytest
 
 from tests.conftest import virtual_time
 from udc._ids import Ambient
+from udc._sqlite import Database
 from udc._types import DropletId
 from udc.dispatch.dedup import Ledger
 from udc.dispatch.run import Outcome
@@ -95,6 +96,25 @@ async def test_after_a_kill_at_most_the_last_second_is_lost(tmp_path: Path) -> N
     async with Life(tmp_path)() as second:
         assert (await second.once("old"))[1]
         assert not (await second.once("new"))[1]
+
+
+async def test_a_write_that_the_stop_interrupts_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, hangs = Database.write, True
+
+    async def write(self: Database, fn: Any) -> Any:
+        nonlocal hangs
+        if hangs:
+            hangs = False
+            await anyio.sleep_forever()
+        return await real(self, fn)
+
+    async with Life(tmp_path)() as first:
+        await first.once("m-1")
+        monkeypatch.setattr(Database, "write", write)
+        await anyio.sleep(0.9)
+        assert not hangs
+    async with Life(tmp_path)() as second:
+        assert (await second.once("m-1"))[1]
 
 
 async def test_many_are_written_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

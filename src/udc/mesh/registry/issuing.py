@@ -82,7 +82,7 @@ class Issuing:
             "access_token": token.value,
             "token_type": "Bearer",
             "algorithm": ALGORITHM,
-            "expires_in": LIFETIME_SECONDS,
+            "expires_in": self._mint.lifetime_seconds,
             "droplet_id": droplet_id,
         }
 

@@ -16,7 +16,7 @@ from udc.mesh.registry.authority import Authority
 from udc.mesh.registry.bodies import Beat
 from udc.mesh.registry.catalog import Catalog
 from udc.mesh.registry.instances import FOREIGN, Instance
-from udc.mesh.registry.mint import LIFETIME_SECONDS, Bearer, Mint
+from udc.mesh.registry.mint import Bearer, Mint
 from udc.mesh.registry.register import Register
 from udc.surface._base import HttpRequest, HttpResponse
 from udc.wire.ids import canonical_id
@@ -150,16 +150,18 @@ class Joining:
             steward=registered.record["steward"],
             instance_id=registered.instance_id,
         )
-        return told | {"token": self._mint.token(bearer, audience).value, "expires_in": LIFETIME_SECONDS}
+        return told | {"token": self._mint.token(bearer, audience).value, "expires_in": self._mint.lifetime_seconds}
 
     def _renewal(self, request: HttpRequest, caller: Principal, instance: Instance) -> Answer:
         """A new token of the same kind, when the one that beats has lived 40 to 50 % of its life."""
         registered = instance.registered
         if not caller.expires_at or caller.droplet_id != registered.droplet_id:
             return {}
-        lived = 1 - (caller.expires_at - self._ambient.wall()) / LIFETIME_SECONDS
+        lived = 1 - (caller.expires_at - self._ambient.wall()) / self._mint.lifetime_seconds
+        if lived < instance.renew_share:
+            return {}
         rights = self._authority.rights_of(request, registered.droplet_id)
-        if lived < instance.renew_share or rights is None:
+        if rights is None:
             return {}
         bearer = Bearer(
             droplet_id=registered.droplet_id,
@@ -168,7 +170,7 @@ class Joining:
             steward=registered.record["steward"],
             instance_id=registered.instance_id,
         )
-        return {"token": self._mint.token(bearer, caller.audience).value, "expires_in": LIFETIME_SECONDS}
+        return {"token": self._mint.token(bearer, caller.audience).value, "expires_in": self._mint.lifetime_seconds}
 
     def _beaten(self, caller: Principal, beat: Beat) -> DropletId:
         named = beat.droplet if beat.droplet is not None else caller.droplet_id

@@ -23,13 +23,22 @@ class Terms:
 SMALL: Final = Terms(9.0, 3.0)
 LARGE: Final = Terms(30.0, 10.0)
 FOREIGN: Final = Terms(180.0, 30.0)
+_BEATS_OF_A_LEASE: Final = 3.0
 SMALL_MESH: Final = 50
 """From this many droplets on, the large mesh's terms hold."""
+
+
+def terms_of(lease_seconds: float) -> Terms:
+    """The terms of leases that last so long."""
+    return Terms(lease_seconds, lease_seconds / _BEATS_OF_A_LEASE)
 
 
 def terms_for(droplets: int) -> Terms:
     """The terms of our own kind in a mesh of that many droplets."""
     return SMALL if droplets < SMALL_MESH else LARGE
+
+
+_LATE_SECONDS: Final = 1.0
 
 
 class Leases:
@@ -48,6 +57,13 @@ class Leases:
         instance.ttl_seconds = ttl_seconds
         instance.lease_ends = now + ttl_seconds
         instance.suspect = False
+        self.watch(instance)
+
+    def suspect(self, instance: Instance, *, now: float) -> None:
+        """Its lease has ended; it has another one's time to come back."""
+        instance.suspect = True
+        if now > instance.lease_ends + _LATE_SECONDS:  # nobody looked while the Registry warmed
+            instance.lease_ends = now
         self.watch(instance)
 
     def watch(self, instance: Instance) -> None:

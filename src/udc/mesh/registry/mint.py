@@ -32,10 +32,20 @@ class Mint:
 
     Args:
         issuer, mesh: `iss`, and the audience of the mesh.
+        lifetime_seconds: from `iat` to `exp`.
     """
 
-    def __init__(self, ring: KeyRing, *, issuer: str, mesh: str, ambient: Ambient) -> None:
+    def __init__(
+        self,
+        ring: KeyRing,
+        *,
+        issuer: str,
+        mesh: str,
+        ambient: Ambient,
+        lifetime_seconds: int = LIFETIME_SECONDS,
+    ) -> None:
         self._ring, self._ambient = ring, ambient
+        self.lifetime_seconds = lifetime_seconds
         self.issuer, self.mesh = issuer, mesh
         self.registry = registry_audience(mesh)
 
@@ -60,8 +70,8 @@ class Mint:
             "scope": " ".join(sorted(bearer.scopes)) or None,
             "instance_id": bearer.instance_id or None,
             "iat": issued_at,
-            "exp": issued_at + LIFETIME_SECONDS,
+            "exp": issued_at + self.lifetime_seconds,
             "jti": self._ambient.new_id(),
         }
         value = self._ring.current.sign({name: claim for name, claim in claims.items() if claim is not None})
-        return Token(value=value, issued_at=now, expires_at=float(issued_at + LIFETIME_SECONDS))
+        return Token(value=value, issued_at=now, expires_at=float(issued_at + self.lifetime_seconds))

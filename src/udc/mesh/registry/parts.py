@@ -25,6 +25,7 @@ from udc.mesh.registry.instances import Instance, Registered
 from udc.mesh.registry.issuing import REVOKED_SECONDS, Issuing
 from udc.mesh.registry.joining import Joining
 from udc.mesh.registry.keys import KeyFiles, KeyRing, Unkept
+from udc.mesh.registry.leases import terms_for, terms_of
 from udc.mesh.registry.mint import LIFETIME_SECONDS, Bearer, Mint
 from udc.mesh.registry.reading import Reading
 from udc.mesh.registry.register import Register
@@ -53,6 +54,8 @@ class Parts:
         secret: str | None,
         signing_keys: Sequence[SigningKey],
         clock: Callable[[], float],
+        lease_seconds: float | None = None,
+        token_seconds: int = LIFETIME_SECONDS,
     ) -> None:
         self.premises = premises
         self._store: Store | None = None
@@ -62,15 +65,26 @@ class Parts:
         self._ring = KeyRing(
             Unkept() if data is None else KeyFiles(data),
             wall=ambient.wall,
-            token_seconds=LIFETIME_SECONDS + _LEEWAY_SECONDS,
+            token_seconds=token_seconds + _LEEWAY_SECONDS,
             given=signing_keys,
         )
-        self._mint = Mint(self._ring, issuer=security.jwt_issuer, mesh=security.jwt_audience, ambient=ambient)
+        self._mint = Mint(
+            self._ring,
+            issuer=security.jwt_issuer,
+            mesh=security.jwt_audience,
+            ambient=ambient,
+            lifetime_seconds=token_seconds,
+        )
         self._revocations = Revocations()
         self.verifier = self._make_verifier()
         self._catalog = Catalog(epoch=ambient.new_id().replace("-", "")[:12], clock=clock)
         self.register = Register(
-            self._catalog, lambda: self._opened, probe=self._probe, clock=clock, chance=ambient.chance
+            self._catalog,
+            lambda: self._opened,
+            probe=self._probe,
+            clock=clock,
+            chance=ambient.chance,
+            terms=terms_for if lease_seconds is None else lambda _: terms_of(lease_seconds),
         )
         self._credentials = Credentials(secret)
         self._authority = self._make_authority()

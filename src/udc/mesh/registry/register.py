@@ -30,6 +30,7 @@ class Register:
         probe: whether the instance of that id answers at that endpoint.
         clock: monotonic seconds.
         chance: a float in [0, 1).
+        terms: of our own kind's leases, in a mesh of that many droplets.
     """
 
     def __init__(
@@ -40,9 +41,10 @@ class Register:
         probe: Callable[[str, str], Awaitable[bool]],
         clock: Callable[[], float],
         chance: Callable[[], float],
+        terms: Callable[[int], Terms] = terms_for,
     ) -> None:
         self._catalog, self._store, self._probe = catalog, store, probe
-        self._clock, self._chance = clock, chance
+        self._clock, self._chance, self._terms = clock, chance, terms
         self._leases = Leases()
         self._retired: dict[DropletId, dict[str, str]] = {}
         self._serial = 0
@@ -55,7 +57,7 @@ class Register:
 
     def terms(self, instance: Instance) -> Terms:
         """What the instance is told now."""
-        return FOREIGN_TERMS if instance.foreign else terms_for(len(self._catalog))
+        return FOREIGN_TERMS if instance.foreign else self._terms(len(self._catalog))
 
     def restore(self, kept: Kept) -> None:
         """Begin with what the store holds: leases anew, spread so that not all end at once."""
@@ -66,7 +68,7 @@ class Register:
             self._serial = max(self._serial, registered.serial)
             self._catalog.put(self._instance(registered))
         droplets = {each.droplet_id for each in kept.registered}
-        ttl = terms_for(len(droplets)).ttl_seconds
+        ttl = self._terms(len(droplets)).ttl_seconds
         self._warm_at = now + 2 * ttl
         for droplet_id in droplets:
             for instance in self._catalog.instances(droplet_id):
@@ -168,13 +170,13 @@ class Register:
         if self.warming:
             return
         removed: list[Instance] = []
-        for instance in self._leases.due(self._clock()):
+        now = self._clock()
+        for instance in self._leases.due(now):
             if instance.suspect:
                 self._catalog.drop(instance)
                 removed.append(instance)
             else:
-                instance.suspect = True
-                self._leases.watch(instance)
+                self._leases.suspect(instance, now=now)
             self._catalog.refresh(instance.registered.droplet_id)
         if removed:
             _log.info("leases ended", extra={"droplets": [each.registered.droplet_id for each in removed][:100]})

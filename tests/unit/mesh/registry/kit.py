@@ -5,23 +5,20 @@ from __future__ import annotations
 import base64
 import functools
 import json
-import time
 from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
 
 from tests.contract.served import Answer, Client, Life, MemoryClient, Placed, World
-from udc._http import HttpClient
 from udc._ids import Ambient, seeded
 from udc._types import UNSET
 from udc._wiring.surroundings import Surroundings
 from udc.asgi import App
 from udc.identity.keys import SigningKey
 from udc.mesh.registry import Registry
-from udc.mesh.registry.bodies import record_hash
 
 SECRET = "the-development-secret-of-these-tests"
 MESH = "fullpotential.droplets"
@@ -73,6 +70,11 @@ class Mesh:
 
     client: Client
     secret: str = SECRET
+    skew: list[float] = field(default_factory=lambda: [0.0])
+
+    def skip(self, seconds: float) -> None:
+        """Move the wall clock on, and it alone."""
+        self.skew[0] += seconds
 
     async def ask(
         self, method: str, path: str, *, address: str = "127.0.0.1", bearer: str | None = None, **options: Any
@@ -125,12 +127,13 @@ async def serve(world: World, droplet: Registry | None = None) -> Mesh:
 
 @asynccontextmanager
 async def in_virtual_time(droplet: Registry | None = None, **around: Any) -> Any:
-    """A Registry whose clock leaps; yields the mesh, and its wall clock follows the loop's."""
+    """A Registry whose clock leaps; yields the mesh, whose wall clock follows the loop's."""
     start = anyio.current_time()
-    ambient: Ambient = seeded(7, lambda: 1_800_000_000.0 + anyio.current_time() - start)
+    skew = [0.0]
+    ambient: Ambient = seeded(7, lambda: 1_800_000_000.0 + anyio.current_time() - start + skew[0])
     surroundings = Surroundings(sample_process=False, threads=False, ambient=ambient, **around)
     life = Life(App(Placed(droplet or registry(), surroundings)))
     async with anyio.create_task_group() as tasks:
         await tasks.start(life.run)
-        yield Mesh(MemoryClient(life.app))
+        yield Mesh(MemoryClient(life.app), skew=skew)
         life.stop.set()

@@ -1,0 +1,90 @@
+"""A mesh of processes: droplets join, follow their Registry when it moves, and are told clearly what is wrong."""
+
+from __future__ import annotations
+
+import http.client
+import signal
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.journeys.processes import Caller, House, Measured, seconds_until, served, until
+from tests.journeys.programs import meeting_point, message, request
+
+
+def test_droplets_started_before_their_registry_join_it_when_it_comes(house: House, measured: Measured) -> None:
+    echo, asker = served(house.droplet("Echo"), house.droplet("Asker"))
+    assert [each.presence for each in (echo, asker)] == ["unregistered", "unregistered"]
+
+    mesh = house.mesh().serving()
+    joined = seconds_until(lambda: echo.has("registered") and asker.has("registered"))
+    caller = Caller(asker.url, house.token(mesh.url))
+    called = caller.one()
+    rows = house.ask("ls", "--json")
+
+    measured(joined=joined)
+    assert called, caller.failures
+    assert joined < 4
+    assert [(row["id"], row["status"], row["endpoint"]) for row in sorted(rows, key=lambda row: row["id"])] == [
+        (1, "active", mesh.url),
+        (21, "active", echo.url),
+        (22, "active", asker.url),
+    ]
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("end", ["stopped", "killed"])
+def test_droplets_follow_a_registry_that_moves_to_another_port(house: House, measured: Measured, end: str) -> None:
+    """The same data directory, another port: `mesh.json` says where, and no call fails meanwhile."""
+    mesh = house.mesh().serving()
+    echo, asker = served(house.droplet("Echo"), house.droplet("Asker"))
+    until(lambda: echo.has("registered") and asker.has("registered"))
+    caller = Caller(asker.url, house.token(mesh.url))
+
+    with caller.calling():
+        until(lambda: caller.made > 3)
+        mesh.stop() if end == "stopped" else mesh.kill()
+        lost = seconds_until(lambda: echo.has("lost") and asker.has("lost"))
+        moved = house.mesh().serving()
+        back = seconds_until(lambda: echo.has("registered") and asker.has("registered"))
+        rows = house.rows(moved.url, house.token(moved.url))
+    measured(lost=lost, back=back, calls=caller.made)
+
+    assert moved.url != mesh.url
+    assert caller.failures == []
+    assert {each: rows[each]["endpoint"] for each in (21, 22)} == {21: echo.url, 22: asker.url}
+
+
+def test_a_second_droplet_on_the_same_port_is_refused(house: House) -> None:
+    echo = house.droplet("Echo").serving()
+    port = int(echo.url.rpartition(":")[2])
+
+    second = house.droplet("Echo", port=port)
+
+    assert second.end() == 2
+    assert (
+        f"server.port: 127.0.0.1:{port} is in use; stop what listens there, or choose another" in second.log.read_text()
+    )
+    assert echo.presence == "unregistered"
+
+
+def test_a_second_signal_ends_a_member_at_once(house: House) -> None:
+    mesh = house.mesh().serving()
+    echo = house.droplet("Echo").serving()
+    until(lambda: echo.has("registered"))
+    token = house.token(mesh.url)
+
+    with meeting_point() as server, ThreadPoolExecutor(1) as pool:
+        sent = message("command", "meet", port=server.getsockname()[1])
+        call = pool.submit(request, echo.url, "/message", sent, token=token)
+        with server.accept()[0]:
+            echo.signal()
+            until(lambda: echo.presence is None)
+            echo.signal(signal.SIGINT)
+            ended = seconds_until(lambda: call.done())
+        code = echo.end()
+        broken = call.exception()
+
+    assert code == 130
+    assert ended < 1
+    assert isinstance(broken, OSError | http.client.HTTPException)
