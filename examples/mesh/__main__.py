@@ -37,7 +37,6 @@ def session(directory: Path) -> None:
     # Parcels has heard of it by the broadcast.
     say("call", "Parcels", "to_pack", wanted='"2 x tea"', directory=directory)
     say(*order, "item=tea", "count:=9", wanted="409 SOLD_OUT: 3 tea left, not 9", code=1, directory=directory)
-    say(*order, "item=hat", wanted="404 NO_SUCH_ARTICLE: there is no hat", code=1, directory=directory)
 
 
 def say(*arguments: str, wanted: str = "", code: int = 0, directory: Path) -> None:

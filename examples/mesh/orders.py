@@ -14,7 +14,7 @@ class Confirmation(BaseModel):
 
 class Orders(Droplet):
     id, name, steward = 41, "Orders", "shop"
-    needs = ("Stock", "postage")
+    needs = ("Stock",)
 
     @command("order")
     async def order(self, item: str, ctx: Context, count: int = 1) -> Confirmation:
