@@ -164,6 +164,10 @@ class Process:
         return str(self.first.get("url") or self.first["registry"])
 
     @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
+    @property
     def instance_id(self) -> str:
         return str(self.first["instance_id"])
 

@@ -59,7 +59,7 @@ def test_droplets_follow_a_registry_that_moves_to_another_port(house: House, mea
 
 def test_a_second_droplet_on_the_same_port_is_refused(house: House) -> None:
     echo = house.droplet("Echo").serving()
-    port = int(echo.url.rpartition(":")[2])
+    port = echo.port
 
     second = house.droplet("Echo", port=port)
 

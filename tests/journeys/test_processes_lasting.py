@@ -57,7 +57,7 @@ def test_tokens_last_to_their_end_while_the_registry_is_away(house: House, measu
     """Calls go on until the last token has ended, then say why not, and go on again when the Registry is back."""
     life = 6
     registry = house.registry(TOKEN_SECONDS=str(life)).serving()
-    port = int(registry.url.rpartition(":")[2])
+    port = registry.port
     echo, asker = served(*(house.droplet(each, registry=registry.url) for each in ("Echo", "Asker")))
     until(lambda: echo.has("registered") and asker.has("registered"))
     caller = Caller(asker.url, always(house.token(registry.url)))  # good for 30 s more: clocks may differ that much
@@ -81,7 +81,7 @@ def test_tokens_last_to_their_end_while_the_registry_is_away(house: House, measu
 @pytest.mark.timeout(30)
 def test_no_accepted_registration_is_lost_when_the_registry_is_killed(house: House, measured: Measured) -> None:
     registry = house.registry().serving()
-    port = int(registry.url.rpartition(":")[2])
+    port = registry.port
     accepted: list[int] = []
 
     def register(first: int) -> None:

@@ -35,6 +35,7 @@ class Town:
     echo: Process
     asker: Process
     token: str
+    data: str
 
     def all(self, presence: str) -> bool:
         """Whether both stand so with their Registry, and are ready."""
@@ -67,7 +68,7 @@ def founded(folder: Path) -> Iterator[Town]:
         registry, echo, asker = served(
             house.registry(port=port), *(house.droplet(each, registry=moody.url) for each in ("Echo", "Asker"))
         )
-        yield Town(house, registry, moody, echo, asker, house.token(registry.url))
+        yield Town(house, registry, moody, echo, asker, house.token(registry.url), str(house.data.root))
     finally:
         house.close()
         moody.close()
@@ -117,7 +118,7 @@ def test_a_registry_killed_and_restarted_on_its_data_forgets_nobody(town: Town, 
     with town.without_failures(measured):
         town.registry.kill()
         lost = seconds_until(lambda: town.all("lost"))
-        town.registry = town.house.registry(port=int(town.registry.url.rpartition(":")[2])).serving()
+        town.registry = town.house.registry(port=town.registry.port, UDC_DATA=town.data).serving()
         at_once = town.states().keys()
         back = seconds_until(lambda: town.all("registered"), seconds=30)
         measured(lost=lost, back=back)
@@ -133,7 +134,7 @@ def test_a_registry_restarted_empty_hears_of_everybody_again(town: Town, measure
     restarted = town.house.registry(UDC_DATA=str(empty.root)).serving()
     with town.without_failures(measured):
         town.registry.kill()
-        town.registry, town.moody.upstream = restarted, restarted.url
+        town.registry, town.moody.upstream, town.data = restarted, restarted.url, str(empty.root)
         town.token = town.house.token(restarted.url)
         at_once = town.states().keys()
         back = seconds_until(lambda: town.states().keys() == {1, 21, 22}, seconds=30)

@@ -128,7 +128,7 @@ def test_a_command_is_done_once_though_its_droplet_was_restarted(house: House, m
     """A graceful restart on the same data: the same message gets the same receipt."""
     registry = house.registry().serving()
     echo = house.droplet("Echo", registry=registry.url).serving()
-    token, port = house.token(registry.url), int(echo.url.rpartition(":")[2])
+    token, port = house.token(registry.url), echo.port
     sent = {**message("command", "note", number=7), "message_id": "0e4d8f0a-5d0b-4d0c-9d5e-0a4a52f4c8a1"}
     until(lambda: echo.has("registered"))
 
