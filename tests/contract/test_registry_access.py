@@ -15,7 +15,7 @@ from udc.mesh.registry import Registry
 __all__ = ["anyio_backend", "server", "way", "world"]
 
 READS = ["/droplets", "/droplets/1", "/droplet/1", "/droplets/name/Registry", "/registry/droplets",
-         "/registry/droplet/1", "/services/Registry", "/auth/revocations"]  # fmt: skip
+         "/registry/droplet/1", "/services/Registry", "/services", "/auth/revocations"]  # fmt: skip
 PUBLIC = ["/.well-known/jwks.json", "/auth/public-key", "/auth/public_key", "/health", "/livez"]
 CHANGES = [
     ("POST", "/register", body(14)),

@@ -102,6 +102,8 @@ async def test_the_service_list_style(world: World) -> None:
     for who in ("billing", "Billing"):
         assert (await mesh.ask("POST", "/heartbeat", json={"service_id": who}, bearer=told["token"])).status == 200
     assert (await mesh.ask("GET", "/services/Billing", bearer=told["token"])).json()["url"] == "http://127.0.0.1:8100"
+    listed = (await mesh.ask("GET", "/services", bearer=told["token"])).json()
+    assert [row["name"] for row in listed["services"]] == ["Registry", "Billing"]
 
 
 async def test_the_superset_registration_is_taken_everywhere(world: World) -> None:

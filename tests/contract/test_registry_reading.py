@@ -168,6 +168,22 @@ async def test_filters_hold_for_deltas(world: World) -> None:
     assert changes_of(await since("status=error")) == []
 
 
+async def test_of_several_changes_only_the_way_from_then_to_now_counts(world: World) -> None:
+    mesh = await serve(world)
+    await three(mesh)
+    start = (await mesh.ask("GET", "/droplets", headers=ADMIN)).headers["x-udc-revision"]
+    for able in (["mail"], ["scan"]):
+        await mesh.register(body(14, capabilities=able, name="Resizer"))
+    for able in (["mail"], ["crop"]):
+        await mesh.register(body(15, capabilities=able, name="Cropper", status="inactive"))
+    await mesh.register(body(17, capabilities=["crop"]))
+    await mesh.ask("DELETE", "/droplets/17", headers=ADMIN)
+
+    answer = await mesh.ask("GET", f"/droplets?since={start}&capability=crop", headers=ADMIN)
+
+    assert changes_of(answer) == [("remove", 14)]
+
+
 async def test_a_long_poll_waits_for_what_concerns_it(world: World) -> None:
     mesh = await serve(world)
     start = (await mesh.ask("GET", "/droplets", headers=ADMIN)).headers["x-udc-revision"]

@@ -289,6 +289,11 @@ class House:
         assert not left, f"left behind: {left}"
 
 
+def always(token: str) -> Callable[[], str]:
+    """For a caller whose token stays good."""
+    return lambda: token
+
+
 @dataclass
 class Failure:
     """A call that its caller saw fail."""
@@ -300,10 +305,13 @@ class Failure:
 
 @dataclass
 class Caller:
-    """Calls by name every 50 ms through a droplet, as a user of the mesh does, from a thread of its own."""
+    """Calls by name every 50 ms through a droplet, as a user of the mesh does, from a thread of its own.
+
+    A token that is refused is asked for anew, and the call made once more.
+    """
 
     url: str
-    token: str
+    token: Callable[[], str]
     action: str = "ask"
     made: int = 0
     failures: list[Failure] = field(default_factory=list)
@@ -315,7 +323,9 @@ class Caller:
         text, began = f"call {self.made}", time.monotonic()
         try:
             sent = message("query", self.action, text=text)
-            status, answer, _ = request(self.url, "/message", sent, token=self.token)
+            status, answer, _ = request(self.url, "/message", sent, token=(shown := self.token()))
+            if status == 401 and shown != (renewed := self.token()):
+                status, answer, _ = request(self.url, "/message", sent, token=renewed)
         except (OSError, http.client.HTTPException) as error:
             status, answer = 0, repr(error)
         self.slowest = max(self.slowest, time.monotonic() - began)

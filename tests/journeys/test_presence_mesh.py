@@ -16,7 +16,7 @@ from udc import Droplet, query
 from udc._http import HttpClient
 from udc._http.memory import FunctionTransport
 from udc._ids import seeded
-from udc._wiring.compose import Hosted
+from udc._wiring.hosted import Hosted
 from udc._wiring.surroundings import Surroundings
 from udc.identity.keys import SigningKey
 from udc.instrument import PresenceChanged, RegistrationFailed

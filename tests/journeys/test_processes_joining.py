@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.journeys.processes import Caller, House, Measured, seconds_until, served, until
+from tests.journeys.processes import Caller, House, Measured, always, seconds_until, served, until
 from tests.journeys.programs import meeting_point, message, request
 
 
@@ -18,7 +18,7 @@ def test_droplets_started_before_their_registry_join_it_when_it_comes(house: Hou
 
     mesh = house.mesh().serving()
     joined = seconds_until(lambda: echo.has("registered") and asker.has("registered"))
-    caller = Caller(asker.url, house.token(mesh.url))
+    caller = Caller(asker.url, always(house.token(mesh.url)))
     called = caller.one()
     rows = house.ask("ls", "--json")
 
@@ -39,7 +39,7 @@ def test_droplets_follow_a_registry_that_moves_to_another_port(house: House, mea
     mesh = house.mesh().serving()
     echo, asker = served(house.droplet("Echo"), house.droplet("Asker"))
     until(lambda: echo.has("registered") and asker.has("registered"))
-    caller = Caller(asker.url, house.token(mesh.url))
+    caller = Caller(asker.url, always(house.token(mesh.url)))
 
     with caller.calling():
         until(lambda: caller.made > 3)

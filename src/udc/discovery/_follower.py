@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final
 
 import anyio
@@ -21,6 +23,8 @@ _WAIT_SECONDS: Final = 55.0
 _ANSWER_SECONDS: Final = 10.0
 _LIST_EVERY_SECONDS: Final = 30.0
 _DOUBT_SECONDS: Final = 5.0
+_RETURN_SECONDS: Final = 60.0
+"""Within which everybody is registered again after an outage."""
 _BREATH_SECONDS: Final = 0.05
 """Between two answers of a watch, so that many changes come in one."""
 _IDLE_BREATH_SECONDS: Final = 1.0
@@ -35,7 +39,8 @@ _REVISION: Final = re.compile(r"(.+)\.(\d+)")
 class Follower:
     """Asks the Registry, and puts what it tells into an index. What is known stays known while it cannot be asked.
 
-    An answer of a Registry that is warming up removes nobody; when it is done, all is listed once more. That there
+    An answer of a Registry that is warming up removes nobody, nor does one within 60 s of an outage: a Registry that
+    could not be reached has given up those who could not reach it. After that, all is listed once more. That there
     is nobody is believed when it is said twice, at a later revision: a Registry that lost its memory says it, too.
 
     Attributes:
@@ -65,6 +70,7 @@ class Follower:
         self._unsettled = False
         self._doubted: str | None = None
         self._stale_since = 0.0
+        self._all_back_at = -math.inf
         self._failures = 0
         self._pause = 0.0
         self.revision: str | None = None
@@ -77,7 +83,7 @@ class Follower:
                 await self.refresh()
                 pause = self._pause
             else:
-                pause = await self._round(_WAIT_SECONDS)
+                pause = await self._round(self._wait_seconds)
             await anyio.sleep(pause)
 
     async def refresh(self) -> bool:
@@ -106,6 +112,19 @@ class Follower:
     def _lists(self) -> bool:
         return self.revision is None or not self._watches or self._list_again
 
+    @property
+    def _returning(self) -> bool:
+        return anyio.current_time() < self._all_back_at
+
+    @property
+    def _wait_seconds(self) -> float:
+        """How long a watch waits for news: no longer than removals do."""
+        return (
+            min(_WAIT_SECONDS, math.ceil(self._all_back_at - anyio.current_time()))
+            if self._returning
+            else _WAIT_SECONDS
+        )
+
     async def _round(self, wait_seconds: float) -> float:
         """Ask once; returns how long to wait before the next question."""
         try:
@@ -123,6 +142,10 @@ class Follower:
         began, answers = anyio.current_time(), self._answers
         with anyio.fail_after(wait_seconds + _ANSWER_SECONDS):
             answer = await self._answer(wait_seconds)
+        if self.trouble is not None and len(self._index):
+            self._all_back_at = anyio.current_time() + _RETURN_SECONDS
+        if self._returning:
+            answer = replace(answer, warming=True)
         async with self._taking:
             if self._answers != answers:  # somebody has asked meanwhile: this answer may be the older one
                 return _BREATH_SECONDS

@@ -100,8 +100,6 @@ class PresenceLoop:
     async def _turn(self) -> float:
         """Make the call that is due; returns the pause after it."""
         async with self._calling:
-            if self._leaving:  # while we waited for our turn
-                return 0.0
             return await (self._renew() if self._joined and not self._resend else self._join())
 
     async def leave(self) -> None:

@@ -238,6 +238,9 @@ class House:
             "security.jwt_audience": issuer.audience,
             "peers": self.peers_of(member),
         }
+        if not member.ours:
+            # Its record would carry our mark, and nobody would take it for a stranger any more.
+            settings["registry.auto_register"] = False
         if member.grace_seconds is None:
             settings["limits.grace_seconds"] = GRACE_SECONDS
         return {**settings, **self._config}

@@ -233,3 +233,12 @@ def test_in_memory_the_caller_knows_better() -> None:
     loaded = load_for_start(environ={}, file=None, attributes={"id": 14, "name": "R", "steward": "s"}, loopback=True)
 
     assert loaded.config.droplet.id == 14
+
+
+@pytest.mark.parametrize("style", ["v2", "sqlite"])
+def test_a_registry_of_a_keyed_style_needs_its_key(style: str) -> None:
+    made = config(registry__url="http://127.0.0.1:1", registry__style=style)
+    (line,) = check_start(made, listen_host="127.0.0.1")
+    assert line.startswith(f"registry.key: missing; a Registry of style {style!r}")
+    with_key = config(registry__url="http://127.0.0.1:1", registry__style=style, registry__key="k")
+    assert check_start(with_key, listen_host="127.0.0.1") == []

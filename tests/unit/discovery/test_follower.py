@@ -119,6 +119,27 @@ async def test_while_it_is_away_what_was_known_counts(watch: bool) -> None:
         assert 27 * 60 < fresh.stale_seconds < 30 * 60
 
 
+@pytest.mark.parametrize("watch", [True, False])
+async def test_after_an_outage_nobody_is_removed_before_all_can_be_back(watch: bool) -> None:
+    """A Registry that could not be reached, but lived, has given up everybody who could not reach it."""
+    registry = Registry(record(14), record(15), record(16), watch=watch)
+    async with following(registry) as finder:
+        registry.down = True
+        registry.news.set()
+        await anyio.sleep(40)
+        registry.remove(14)
+        registry.remove(15)
+        registry.down = False
+        await anyio.sleep(35)
+        assert known(finder) == {14, 15, 16}
+        registry.put(record(14))
+        await anyio.sleep(100)
+        assert known(finder) == {14, 16}
+        registry.remove(14)
+        await anyio.sleep(1 if watch else 40)
+        assert known(finder) == {16}
+
+
 async def test_a_registry_that_never_answers_is_given_up_and_asked_again() -> None:
     registry = Registry(record(14), watch=True)
     registry.deaf = True

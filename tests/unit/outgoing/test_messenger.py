@@ -305,7 +305,7 @@ async def test_what_is_told_of_a_call() -> None:
 
 
 async def test_who_works_on_a_trace_for_us() -> None:
-    fixture = Fixture(Wire(hang, hang, hang))
+    fixture = Fixture(Wire(hang, hang, hang, hang))
     async with anyio.create_task_group() as tasks:
         for one in (order(), order(), order(target="atlas"), order(lineage=Lineage(trace_id="other"))):
             tasks.start_soon(fixture.messenger.send, one)

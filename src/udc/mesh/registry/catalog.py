@@ -155,10 +155,6 @@ class Catalog:
         """Wait for the next change of any row."""
         await self._changed.wait()
 
-    def wake(self) -> None:
-        """Wake who waits for a change, though there was none: the droplet is stopping."""
-        self._wake()
-
     def _wake(self) -> None:
         self._changed.set()
         self._changed = anyio.Event()

@@ -191,9 +191,8 @@ class Parts:
     def note_phase(self, phase: Phase) -> None:
         """The Registry itself is in another phase."""
         if phase is Phase.STOPPING:
-            # Who waits for changes would hold up the end of the droplet, so they are answered now.
+            # Who waits for changes would hold up the end of the droplet: the change of our own row wakes them all.
             self._stopping = True
-            self._catalog.wake()
         if self._own is not None:
             self.register.note_phase(self._own, phase, status_of(phase, services_healthy=phase is not Phase.DEGRADED))
 

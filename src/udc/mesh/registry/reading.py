@@ -53,8 +53,11 @@ class Reading:
 
     async def wrapped(self, request: HttpRequest) -> HttpResponse:
         """The list in the shape of the `/registry/…` style: `{droplets, count}`."""
-        rows = self._catalog.select(Filter.read(request.query))
-        return self._answer(b'{"droplets":[%b],"count":%d}' % (b",".join(row.fragment for row in rows), len(rows)))
+        return self._wrapped(request, b"droplets")
+
+    async def services(self, request: HttpRequest) -> HttpResponse:
+        """The list in the shape of service lists: `{services, count}`."""
+        return self._wrapped(request, b"services")
 
     async def one(self, request: HttpRequest) -> HttpResponse:
         """One record by its id."""
@@ -111,6 +114,10 @@ class Reading:
                 await self._catalog.changed()
             if pause.cancelled_caught:
                 yield b": still here\n\n"
+
+    def _wrapped(self, request: HttpRequest, name: bytes) -> HttpResponse:
+        rows = self._catalog.select(Filter.read(request.query))
+        return self._answer(b'{"%b":[%b],"count":%d}' % (name, b",".join(row.fragment for row in rows), len(rows)))
 
     def _record(self, row: Row | None, what: str) -> HttpResponse:
         if row is None:

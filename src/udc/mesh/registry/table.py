@@ -44,6 +44,7 @@ def _reads(reading: Reading, issuing: Issuing, authority: Authority) -> list[End
         ("/droplet/{id}", reading.one, "One droplet"),
         ("/droplets/name/{name}", reading.named, "One droplet by its name"),
         ("/services/{name}", reading.named, "The same in the style of service lists"),
+        ("/services", reading.services, "All droplets in the style of service lists"),
         ("/registry/droplets", reading.wrapped, "All droplets in the v2 style"),
         ("/registry/droplet/{id}", reading.one, "One droplet"),
         ("/auth/revocations", issuing.revocations, "Which tokens are refused"),
