@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -26,6 +27,12 @@ class Greeter(Droplet):
     @query("greet")
     async def greet(self, who: str) -> str:
         return f"Hello {who}"
+
+
+@pytest.fixture(autouse=True)
+def _a_place_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Droplets that are members keep a data directory where they run."""
+    monkeypatch.chdir(tmp_path)
 
 
 @asynccontextmanager
