@@ -72,7 +72,11 @@ def _fact(value: Any) -> Any:  # Any: JSON values
     """Dependencies as people say them: `Stock (42) connected`."""
     if not isinstance(value, list) or not all(isinstance(each, dict) and "status" in each for each in value):
         return value
-    return [f"{each.get('name')} ({each.get('id') or '?'}) {each['status']}" for each in value]
+    return [" ".join(map(str, filter(None, (each.get("name"), _bracketed(each), each["status"])))) for each in value]
+
+
+def _bracketed(row: dict[str, Any]) -> str:  # Any: JSON values
+    return f"({row['id']})" if row.get("id") is not None else ""
 
 
 def _action(action: dict[str, Any]) -> tuple[object, ...]:  # Any: JSON values

@@ -42,7 +42,7 @@ def test_dependencies_are_read_as_a_sentence(capsys: pytest.CaptureFixture[str])
     show_inspected({**nothing, "dependencies": {"required": required, "optional": [], "missing": []}})
 
     out = capsys.readouterr().out
-    assert "required  Stock (42) connected, postage (?) disconnected" in out
+    assert "required  Stock (42) connected, postage disconnected" in out
     assert "optional  - " in out
 
 
