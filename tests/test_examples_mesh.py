@@ -18,6 +18,7 @@ from examples.mesh.orders import Orders
 from examples.mesh.parcels import Parcels
 from examples.mesh.stock import Stock
 
+from tests.journeys.programs import STOPPING
 from udc import Droplet, PeerError
 from udc.testing import World, mesh
 
@@ -104,7 +105,7 @@ class TestAsProcesses:
         done = play(environment, tmp_path)
 
         assert done.returncode == 0, done.stdout + done.stderr
-        assert done.stderr == ""
+        assert set(done.stderr.splitlines()) == {STOPPING.strip()}, done.stderr
         for line in (
             r"42 +Stock +active +ready .*",
             r"43 +Parcels +active +ready .* postage *",
