@@ -18,6 +18,7 @@ from examples.mesh.orders import Orders
 from examples.mesh.parcels import Parcels
 from examples.mesh.stock import Stock
 
+from tests.journeys.programs import STOPPING
 from udc import Droplet, PeerError
 from udc.testing import World, mesh
 
@@ -65,7 +66,8 @@ class TestInMemory:
     async def test_an_order_goes_by_name_by_capability_and_to_everybody(self) -> None:
         async with listed(Orders(), Stock(), Parcels()) as world:
             confirmed = await world.client.command("Orders", "order", {"item": "tea", "count": 2})
-            assert confirmed == {"cents": 1170, "heard_by": ["Parcels"]}
+            assert confirmed["cents"] == 1170
+            assert "Parcels" in confirmed["heard_by"]  # the Orchestrator of test meshes takes all events
             assert await world.client.query("Parcels", "to_pack") == ["2 x tea"]
 
     @pytest.mark.parametrize(
@@ -103,7 +105,7 @@ class TestAsProcesses:
         done = play(environment, tmp_path)
 
         assert done.returncode == 0, done.stdout + done.stderr
-        assert done.stderr == ""
+        assert set(done.stderr.splitlines()) == {STOPPING.strip()}, done.stderr
         for line in (
             r"42 +Stock +active +ready .*",
             r"43 +Parcels +active +ready .* postage *",

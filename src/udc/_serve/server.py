@@ -73,6 +73,12 @@ class Server(uvicorn.Server):
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, and say so."""
+        """Listen, and say so.
+
+        Raises:
+            OSError: a port that was bound cannot be listened on: somebody who had bound it too was quicker.
+        """
+        for each in sockets or ():
+            each.listen(self.config.backlog)  # uvloop would keep a failure of it to itself
         await super().startup(sockets)
         self.listening.set()

@@ -38,6 +38,8 @@ def told() -> Generator[None]:
         say(str(error))
         if isinstance(error, PeerError) and error.hint:
             say(error.hint)
+        for note in getattr(error, "__notes__", ()):
+            say(note)
         raise typer.Exit(SAID_NO) from None
 
 

@@ -60,12 +60,23 @@ def show_inspected(found: dict[str, Any]) -> None:  # Any: JSON values
             continue
         put(aspect.upper())
         wanted = (*model.model_fields, "error")
-        put_facts({name: told[name] for name in wanted if name in told and name != "actions"})
+        put_facts({name: _fact(told[name]) for name in wanted if name in told and name != "actions"})
         put("")
         actions = told.get("actions")
         if isinstance(actions, list) and actions:
             put_table(("TYPE", "ACTION", "DATA", "DESCRIPTION"), [_action(each) for each in actions])
             put("")
+
+
+def _fact(value: Any) -> Any:  # Any: JSON values
+    """Dependencies as people say them: `Stock (42) connected`."""
+    if not isinstance(value, list) or not all(isinstance(each, dict) and "status" in each for each in value):
+        return value
+    return [" ".join(map(str, filter(None, (each.get("name"), _bracketed(each), each["status"])))) for each in value]
+
+
+def _bracketed(row: dict[str, Any]) -> str:  # Any: JSON values
+    return f"({row['id']})" if row.get("id") is not None else ""
 
 
 def _action(action: dict[str, Any]) -> tuple[object, ...]:  # Any: JSON values

@@ -43,7 +43,13 @@ def show_rows(found: Sequence[JsonObject], place: Place) -> None:
         put(f"no droplets at {place.registry}")
         return
     columns = ("ID", "NAME", "STATUS", "INSTANCES", "VERSION", "ENDPOINT", "CAPABILITIES")
-    put_table(columns, [_row(each) for each in found])
+    put_table(columns, [_row(each) for each in sorted(found, key=_place)])
+
+
+def _place(row: JsonObject) -> tuple[bool, int, str]:
+    """By id; those whose id is no number come after, by name."""
+    key = row.get("id")
+    return (not isinstance(key, int), key if isinstance(key, int) else 0, str(row.get("name")))
 
 
 def _row(row: JsonObject) -> tuple[object, ...]:

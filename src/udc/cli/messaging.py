@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any
 
 from udc._ids import system
 from udc.cli.connection import Operator
 from udc.cli.output import printable, put, put_data
 from udc.context import Lineage, Order
+from udc.errors import PeerError
 from udc.instrument import Instrument
 from udc.messages import MessageType, Priority, Reply
 from udc.messenger import Messenger
@@ -27,7 +29,12 @@ async def deliver(operator: Operator, order: Order) -> Reply:
         instrument=Instrument([]),
         timeout_seconds=operator.seconds,
     )
-    return await messenger.send(order)
+    try:
+        return await messenger.send(order)
+    except PeerError as error:
+        if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            error.add_note(f"trace {order.lineage.trace_id}")  # the peer's log has the cause under it
+        raise
 
 
 def order(

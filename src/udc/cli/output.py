@@ -48,7 +48,7 @@ def put_facts(facts: Mapping[str, Any]) -> None:  # Any: JSON values
 
 
 def _cell(value: object) -> str:
-    if value is None:
+    if value is None or value in ("", {}):
         return "-"
     if isinstance(value, str):
         return printable(value)

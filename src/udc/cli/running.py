@@ -13,8 +13,10 @@ from udc import _serve
 from udc._wiring.hosted import Hosted
 from udc._wiring.hosting import part_of
 from udc._wiring.program import announce, explicit_settings, hint
+from udc._wiring.surroundings import Surroundings
 from udc.cli.faults import say
 from udc.cli.output import put, put_json
+from udc.cli.standing import Standing
 from udc.cli.target import load_droplet
 from udc.datadir import MeshFile
 from udc.mesh.process import Mesh, Ports
@@ -37,11 +39,12 @@ def run(target: str, *, host: str | None, port: int | None, data: Path | None, w
             announce(hosted)
 
     def parts(stack: ExitStack) -> Sequence[_serve.Part]:
+        around = replace(Surroundings.of_process(), hooks=[Standing()])
         if not with_mesh:
-            return [part_of(droplet, explicit=explicit, on_serving=on_serving)]
+            return [part_of(droplet, explicit=explicit, surroundings=around, on_serving=on_serving)]
         mesh = stack.enter_context(closing(Mesh(data=data, ports=None, on_ready=_mention_mesh)))
         own = {**explicit, "registry.url": None, "data": mesh.data.root}
-        return [*mesh.parts, part_of(droplet, explicit=own, on_serving=on_serving)]
+        return [*mesh.parts, part_of(droplet, explicit=own, surroundings=around, on_serving=on_serving)]
 
     return _serve.run(parts)
 

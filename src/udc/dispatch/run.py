@@ -338,8 +338,11 @@ def _no_handler(what: str, action: str | None, table: HandlerTable) -> NoHandler
             details={"action": None, "known": known},
             hint='name it in the payload, for example {"type": "quota", "data": {}}',
         )
+    other = next((kind for kind in ("query", "command") if kind != what and action in table.known(kind)), None)
     return NoHandler(
-        f"no handler for {what} {action!r}; known: {_listed(known)}", details={"action": action, "known": known}
+        f"no handler for {what} {action!r}; known: {_listed(known)}",
+        details={"action": action, "known": known},
+        hint=None if other is None else f"{action!r} is a {other} here; send it as one",
     )
 
 
