@@ -15,6 +15,8 @@ from udc.models import Dependencies, DependencyInfo
 
 _PROBE_SECONDS: Final = 2.0
 _EVERY_SECONDS: Final = 15.0
+_SOON_SECONDS: Final = 3.0
+"""While somebody is away it is measured more often: at the start nearly everybody is."""
 
 Seen = Literal["there", "away", "unknown"]
 Resolve = Callable[[DropletId], Awaitable[Peer]]
@@ -77,7 +79,8 @@ class DependencyWatch:
             async with anyio.create_task_group() as round_:
                 for each in dict.fromkeys((*self._needs, *self._wants)):
                     round_.start_soon(self._measure, each)
-            await anyio.sleep(self._every)
+            everybody = all(self._seen.get(each) == "there" for each in (*self._needs, *self._wants))
+            await anyio.sleep(self._every if everybody else min(self._every, _SOON_SECONDS))
 
     async def _measure(self, each: DropletId) -> None:
         seen: Seen = "away"
