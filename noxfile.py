@@ -97,7 +97,7 @@ def bench(session: nox.Session) -> None:
         session.skip("there are no benchmarks yet: tests/bench/bench_*.py")
     session.install("--editable", ".", *group("test"))
     for benchmark in benchmarks:
-        session.run("python", str(benchmark), *session.posargs)
+        session.run("python", "-m", f"tests.bench.{benchmark.stem}", *session.posargs)
 
 
 @nox.session(python=TRIO_PYTHON)

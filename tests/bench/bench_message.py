@@ -1,4 +1,4 @@
-"""`/message` against the raw-ASGI floor: `python -m tests.bench.message [--rounds 5] [--seconds 2]`.
+"""`/message` against the raw-ASGI floor: `python -m tests.bench.bench_message [--rounds 5] [--seconds 2]`.
 
 Server on one core, load on another, rounds alternating, medians and spread. Prints a Markdown table.
 """
