@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import http.client
 import signal
+import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -30,6 +33,41 @@ def test_droplets_started_before_their_registry_join_it_when_it_comes(house: Hou
         (21, "active", echo.url),
         (22, "active", asker.url),
     ]
+
+
+@pytest.mark.timeout(30)
+def test_one_that_met_its_registry_late_keeps_its_receipts_too(house: House) -> None:
+    """kill -9, restarted: what was done more than a second ago is not done again."""
+    echo = house.droplet("Echo").serving()
+    port = echo.port
+    mesh = house.mesh().serving()
+    token = house.token(mesh.url)
+    until(lambda: echo.has("registered"))
+    sent = {**message("command", "note", number=7), "message_id": "7a1f0c52-55a4-4c5e-9f0e-d53d0e3c1f11"}
+    kept = house.data.root / "droplets" / "21" / "0" / "receipts.db"
+
+    assert request(echo.url, "/message", sent, token=token)[1]["data"] == 7
+    until(lambda: kept.exists() and _rows(kept) == 1)
+    echo.kill()
+    again = house.droplet("Echo", port=port).serving()
+    after = until(lambda: _answered(again.url, sent, token))
+
+    assert (after["data"], after["duplicate"]) == (7, True)
+    assert house.done() == [7]
+
+
+def _rows(file: Path) -> int:
+    with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as connection:
+        try:
+            count: int = connection.execute("SELECT count(*) FROM receipts").fetchone()[0]
+        except sqlite3.OperationalError:  # the table is being made
+            return 0
+        return count
+
+
+def _answered(url: str, sent: dict[str, object], token: str) -> dict[str, object] | None:
+    status, answer, _ = request(url, "/message", sent, token=token)
+    return answer if status == 200 else None
 
 
 @pytest.mark.timeout(30)

@@ -19,7 +19,7 @@ from udc._wiring.surroundings import Surroundings
 from udc.dispatch.contexts import Contexts
 from udc.dispatch.run import Dispatcher, DispatchLimits
 from udc.identity.instance_key import InstanceKey
-from udc.instrument import Event, Instrument, MessageHandled, PhaseChanged
+from udc.instrument import Event, Instrument, MessageHandled, PhaseChanged, RegistrationAccepted
 from udc.lifecycle import Lifecycle
 from udc.rings import EventRing, LogRing
 from udc.services.dependencies import DependencyWatch
@@ -75,7 +75,7 @@ class Composition:
         self.instance_key = InstanceKey.generate()
         self.proofs = ProofBook(facts=self.facts, key=self.instance_key, ambient=self.ambient)
         hooks = (*definition.hooks, *self.surroundings.hooks)
-        own = (self.stats, self.events, self._note_commands, self._tell_phase)
+        own = (self.stats, self.events, self._note_commands, self._tell_parts)
         self.instrument = Instrument([*own, *hooks])
 
     def _identity(self, definition: Definition) -> None:
@@ -185,9 +185,11 @@ class Composition:
         if isinstance(event, MessageHandled) and event.message_type == "command" and event.error_code is None:
             self.proofs.note(f"command:{event.action}", trace_id=event.trace_id)
 
-    def _tell_phase(self, event: Event, /) -> None:
+    def _tell_parts(self, event: Event, /) -> None:
         if isinstance(event, PhaseChanged):
             self.membership.changed()
+        elif isinstance(event, RegistrationAccepted):
+            self.storage.joined()
 
     def _follow(self, config: Any) -> None:  # Any: a DropletConfig; followers take what they need
         self.dispatcher.in_flight.limit = config.limits.in_flight

@@ -39,6 +39,7 @@ def _listening(parts: Composition) -> list[Hook]:
 def _services(parts: Composition) -> list[Service]:
     keys = [] if parts.keys is None else [parts.keys]
     services: list[Service] = [
+        parts.storage,
         parts.storage.receipts,
         *keys,
         parts.token_service,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
 import anyio.to_thread
+from anyio.abc import TaskStatus
 
 from udc._types import DropletId
 from udc._wiring.settings import Settings
@@ -23,7 +24,8 @@ class Storage:
     """Claims a slot of the data directory for one life, and shows it to those who keep something there.
 
     Only where the surroundings have a disk, and the droplet has a Registry or was told a data directory: a droplet
-    on its own must not leave files behind. Where none can be claimed all goes on in memory.
+    on its own must not leave files behind. One that meets its Registry later claims its slot then. Where none can
+    be claimed all goes on in memory. A service, for the late claim.
 
     Args:
         member: there is a Registry.
@@ -32,6 +34,8 @@ class Storage:
         ledger: what remembers messages that were done.
         receipts: the service that keeps it in the slot.
     """
+
+    name = "storage"
 
     def __init__(
         self,
@@ -57,7 +61,10 @@ class Storage:
             self.ledger, ambient=surroundings.ambient, instrument=instrument, threads=surroundings.threads
         )
         wanted = surroundings.disk and (member or settings.origin("data") != "default")
-        self._root: Path | None = config.data if wanted else None
+        self._root: Path | None = config.data if surroundings.disk else None
+        self._wanted = wanted
+        self._joined = anyio.Event()
+        self._held: ExitStack | None = None
         self._droplet_id = droplet_id
         self._discovery = discovery
         self._instrument = instrument
@@ -65,14 +72,30 @@ class Storage:
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[None]:
         """Hold a slot as long as this is open."""
-        slot = None if self._root is None else await self._claim(self._root)
-        if slot is None:
+        with ExitStack() as self._held:
+            if self._wanted:
+                await self._take(self._held, late=False)
             yield
+
+    def joined(self) -> None:
+        """There is a Registry now."""
+        self._joined.set()
+
+    async def run(self, *, task_status: TaskStatus[None]) -> None:
+        """Claim the slot of a droplet that met its Registry only after its start, then end."""
+        task_status.started()
+        if self._wanted or self._root is None:
             return
-        with slot:
+        await self._joined.wait()
+        if self._held is not None:
+            await self._take(self._held, late=True)
+
+    async def _take(self, held: ExitStack, *, late: bool) -> None:
+        slot = None if self._root is None else await self._claim(self._root)
+        if slot is not None:
+            held.enter_context(slot)
             self.receipts.open(slot.path)
-            await self._discovery.open(slot.path)
-            yield
+            await self._discovery.open(slot.path, late=late)
 
     async def _claim(self, root: Path) -> Slot | None:
         try:

@@ -110,10 +110,16 @@ class Discovery:
             return self._index.offering(capability)
         return tuple(dict.fromkeys((*self._static.droplets(), *(known.key for known in self._index))))
 
-    async def open(self, directory: Path) -> None:
-        """Keep what is known in this directory from now on, and start from what lies there."""
+    async def open(self, directory: Path, *, late: bool = False) -> None:
+        """Keep what is known in this directory from now on, and start from what lies there.
+
+        Args:
+            late: the Registry is being followed already, so what lies there is older than what is known.
+        """
         found = await self._keeper.open(directory)
-        if found is not None and self._follower is not None:
+        if late:
+            self._keeper.note()
+        elif found is not None and self._follower is not None:
             records, self._follower.revision = found
             self._index.put(records)
 

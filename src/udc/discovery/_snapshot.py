@@ -41,6 +41,7 @@ class Keeper:
         self._threads = threads
         self._path: Path | None = None
         self._changed = anyio.Event()
+        self._opened = anyio.Event()
         self._fails = False
 
     def note(self) -> None:
@@ -53,6 +54,7 @@ class Keeper:
         A file that cannot be read is put aside, as `peers.json.unreadable`.
         """
         path = self._path = directory / FILE
+        self._opened.set()
         try:
             return await self._away(lambda: _load(path))
         except (OSError, InvalidRequest) as error:
@@ -61,18 +63,20 @@ class Keeper:
             return None
 
     async def run(self) -> None:
-        """Write what changes until cancelled, and then once more."""
-        if self._path is None:
+        """Write what changes until cancelled, and then once more; nothing before there is a directory."""
+        await self._opened.wait()
+        path = self._path
+        if path is None:
             return
         try:
             while True:
                 await self._changed.wait()
                 await anyio.sleep(_SETTLE_SECONDS)
-                await self._save(self._path)
+                await self._save(path)
         finally:
             with anyio.CancelScope(shield=True):
                 if self._changed.is_set():
-                    await self._save(self._path)
+                    await self._save(path)
 
     async def _save(self, path: Path) -> None:
         self._changed = anyio.Event()

@@ -65,13 +65,17 @@ class ReceiptKeeper:
         self._threads = threads
         self._path: Path | None = None
         self._woken = anyio.Event()
+        self._opened = anyio.Event()
+        self._all_at_first = False
         self._all = False
         self._fails = False
 
     def open(self, directory: Path) -> None:
-        """Keep them in this directory from the next `run` on."""
+        """Keep them in this directory from now on, those that are remembered already as well."""
         self._path = directory / FILE
+        self._all_at_first = bool(len(self._ledger))
         self._ledger.report(lambda: self._woken.set())
+        self._opened.set()
 
     async def run(self, *, task_status: TaskStatus[None]) -> None:
         """Load, say so, and write behind until cancelled, and then once more."""
@@ -81,6 +85,9 @@ class ReceiptKeeper:
             while left:
                 left.pop().started()
 
+        if self._path is None:
+            works()
+            await self._opened.wait()
         path = self._path
         while path is not None:
             try:
@@ -103,7 +110,7 @@ class ReceiptKeeper:
         async with Database.open(path, _MIGRATIONS, threads=self._threads) as database:
             wall = self._wall()
             self._ledger.restore(await database.read(lambda connection: _read(connection, wall)))
-            self._all = self._fails
+            self._all = self._fails or self._all_at_first
             works()
             self._woken.set()  # what came meanwhile, and what has grown old on the disk
             try:
