@@ -11,6 +11,7 @@ from tests.contract.served import Client, World, anyio_backend, server, way, wor
 from tests.unit.mesh.registry.kit import MESH, SECRET, Mesh, beyond_loopback, body, claims_of, registry, serve
 from udc._types import UNSET
 from udc.mesh.registry import Registry
+from udc.wire import records
 
 __all__ = ["anyio_backend", "server", "way", "world"]
 
@@ -263,3 +264,30 @@ async def test_a_caller_from_elsewhere_is_no_development(world: World) -> None:
     assert (
         await mesh.ask("POST", "/auth/token", address="10.0.0.9", json={"droplet_id": 1, "secret": SECRET})
     ).status == 401
+
+
+async def test_a_change_does_not_turn_a_record_into_another_droplets(world: World) -> None:
+    droplet, mesh, secrets = await enrolled(world, 14)
+    await mesh.register(body(14), secret=secrets[14])
+    named = await droplet.enrol("thief")
+    taken = await mesh.register(body(14, id="thief", endpoint="https://thief.example"), secret=named)
+
+    for field in ("fqdn", "host"):
+        answer = await mesh.ask("PATCH", "/droplets/thief", json={field: "drop14.example.org"}, bearer=taken["token"])
+        assert answer.status == 400, field
+    rows = (await mesh.ask("GET", "/droplets", headers={"x-registry-key": named})).json()
+
+    assert sorted(str(records.record_id(each)) for each in rows) == ["1", "14", "thief"]
+
+
+async def test_changes_do_not_make_a_record_larger_than_a_registration(world: World) -> None:
+    mesh = Mesh(await world.serve(registry()))
+    told = await mesh.register(body(14))
+
+    answers = [
+        await mesh.ask("PATCH", "/droplets/14", json={"metadata": {f"k{n}": "x" * 40_000}}, bearer=told["token"])
+        for n in range(2)
+    ]
+
+    assert [each.status for each in answers] == [200, 413]
+    assert list((await mesh.get("/droplets/14"))["metadata"]) == ["udc_mesh", "k0"]
