@@ -291,3 +291,15 @@ async def test_changes_do_not_make_a_record_larger_than_a_registration(world: Wo
 
     assert [each.status for each in answers] == [200, 413]
     assert list((await mesh.get("/droplets/14"))["metadata"]) == ["udc_mesh", "k0"]
+
+
+@pytest.mark.parametrize("name", ["registry", " registry "])
+async def test_nobody_is_called_as_the_registrys_audience_is(world: World, name: str) -> None:
+    mesh = Mesh(await world.serve(registry()))
+
+    by_secret = await mesh.try_register(body(14, id=name))
+    by_nobody = await mesh.ask("POST", "/register", json=body(14, id=name))
+
+    assert (by_secret.status, by_nobody.status) == (400, 400)
+    with pytest.raises(ValueError, match="registry"):
+        await registry().enrol("registry")

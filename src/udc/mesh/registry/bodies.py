@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from udc._types import DropletId, JsonObject
 from udc.errors import InvalidRequest, PayloadTooLarge
+from udc.identity.audiences import RESERVED_NAME
 from udc.lifecycle import Phase, Status
 from udc.mesh.registry.instances import FOREIGN
 from udc.surface._base import HttpRequest
@@ -81,6 +82,8 @@ def read_registration(request: HttpRequest) -> Registration:
         raise _too_large()
     sent = fields_of(request)
     droplet_id = id_of(sent)
+    if droplet_id == RESERVED_NAME:  # others would show it tokens of the Registry's audience
+        raise InvalidRequest.field("id", f"must not be {RESERVED_NAME!r}")
     phase = _phase(sent.get("phase"))
     return Registration(
         droplet_id=droplet_id,
