@@ -303,3 +303,14 @@ async def test_nobody_is_called_as_the_registrys_audience_is(world: World, name:
     assert (by_secret.status, by_nobody.status) == (400, 400)
     with pytest.raises(ValueError, match="registry"):
         await registry().enrol("registry")
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://evil.example:8000", "http://[", "x"])
+async def test_a_strange_web_page_is_not_nobody(world: World, origin: str) -> None:
+    mesh = Mesh(await world.serve(registry()))
+
+    # A page may post a body without a content type to any address, and never sees the answer.
+    answer = await mesh.ask("POST", "/register", json=body(14), headers={"origin": origin})
+    own = await mesh.ask("POST", "/register", json=body(14), headers={"origin": "http://localhost:8002"})
+
+    assert (answer.status, own.status) == (401, 200)
