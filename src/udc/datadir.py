@@ -82,12 +82,23 @@ class DataDirectory:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._told = False
 
     def read_mesh(self) -> MeshFile | None:
-        """Where the running mesh is; `None` when there is none: no file, an unreadable one, or a dead process."""
+        """Where the running mesh is; `None` when there is none: no file, an unreadable one, or a dead process.
+
+        Nor where another user may have written the file: who follows it trusts the keys of the Registry it names.
+        """
+        path = self.root / "mesh.json"
         try:
-            found = json.loads((self.root / "mesh.json").read_bytes())
+            found = json.loads(path.read_bytes())
+            _check_ours(self.root, path)
         except (OSError, ValueError):
+            return None
+        except ConfigError as error:
+            if not self._told:
+                self._told = True
+                _log.warning("the mesh file is left alone: %s", error)
             return None
         if not isinstance(found, dict) or not _alive(found.get("pid")):
             return None
@@ -106,11 +117,12 @@ class DataDirectory:
         """The development secret. A file that others may read is closed to them, with a warning.
 
         Raises:
-            ConfigError: there is none here; says what to do.
+            ConfigError: there is none here, or another user may have put it here; says what to do.
         """
         path = self.root / "secret"
         try:
             text = path.read_text(encoding="utf-8").strip()
+            _check_ours(self.root, path)
         except FileNotFoundError:
             raise ConfigError([f"{path}: missing; start the mesh first, or name its data directory"]) from None
         if not text:
@@ -119,8 +131,12 @@ class DataDirectory:
         return text
 
     def make_secret(self) -> str:
-        """The development secret, made now if there is none; of several makers at once all get the same."""
-        path = self.root / "secret"
+        """The development secret, made now if there is none; of several makers at once all get the same.
+
+        Raises:
+            ConfigError: another user may change what lies here.
+        """
+        path = self.directory() / "secret"
         with suppress(ConfigError):
             if path.exists():
                 return self.secret()
@@ -144,12 +160,18 @@ class DataDirectory:
         _sync_directory(path.parent)
 
     def directory(self, *parts: str) -> Path:
-        """A directory inside, made with mode 0700 where it is missing."""
+        """A directory inside, made with mode 0700 where it is missing.
+
+        Raises:
+            ConfigError: another user may change what lies there.
+        """
         path = self.root
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _check_ours(path)
         for part in parts:
             path /= part
             path.mkdir(mode=0o700, exist_ok=True)
+            _check_ours(path)
         return path
 
     def claim_slot(self, droplet_id: DropletId) -> Slot:
@@ -202,6 +224,25 @@ def _file_name(name: str) -> str:
     if len(safe) > _MAX_NAME:
         safe = f"{safe[:_MAX_NAME]}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
     return f"%2E{safe[1:]}" if safe.startswith(".") else safe
+
+
+def _check_ours(*paths: Path) -> None:
+    """Refuse what another user may have written; links are followed.
+
+    Root takes any owner's files: in containers it works in directories of the host's users.
+
+    Raises:
+        ConfigError: it belongs to somebody else, or everybody may write it; says what to do.
+    """
+    me = os.geteuid()
+    for path in paths:
+        found = path.stat()
+        if found.st_uid not in (me, 0) and me != 0:
+            raise ConfigError(
+                [f"{path}: belongs to another user; name a data directory of your own (--data, UDC_DATA)"]
+            )
+        if found.st_mode & stat.S_IWOTH:
+            raise ConfigError([f"{path}: everybody may write it; take that right away (chmod o-w)"])
 
 
 def _close_to_others(path: Path) -> None:

@@ -110,12 +110,14 @@ class StaticDirectory:
         Raises:
             UnknownPeer: more than one is called that.
         """
-        if (peer := self._by_id.get(wanted)) is not None:
-            return peer
-        name = str(wanted)
-        found = self._by_name.get(name) or self._by_folded_name.get(name.casefold(), [])
+        known = self._by_id.get(wanted)
+        if isinstance(wanted, int):
+            return known
+        found = self._by_name.get(wanted) or self._by_folded_name.get(wanted.casefold(), [])
+        if known is not None and known not in found:
+            found = [known, *found]
         if len(found) > 1:
-            raise ambiguous(name, [peer.id for peer in found])
+            raise ambiguous(wanted, [peer.id for peer in found])
         return found[0] if found else None
 
 

@@ -11,6 +11,7 @@ from tests.contract.served import Client, World, anyio_backend, server, way, wor
 from tests.unit.mesh.registry.kit import MESH, SECRET, Mesh, beyond_loopback, body, claims_of, registry, serve
 from udc._types import UNSET
 from udc.mesh.registry import Registry
+from udc.wire import records
 
 __all__ = ["anyio_backend", "server", "way", "world"]
 
@@ -263,3 +264,53 @@ async def test_a_caller_from_elsewhere_is_no_development(world: World) -> None:
     assert (
         await mesh.ask("POST", "/auth/token", address="10.0.0.9", json={"droplet_id": 1, "secret": SECRET})
     ).status == 401
+
+
+async def test_a_change_does_not_turn_a_record_into_another_droplets(world: World) -> None:
+    droplet, mesh, secrets = await enrolled(world, 14)
+    await mesh.register(body(14), secret=secrets[14])
+    named = await droplet.enrol("thief")
+    taken = await mesh.register(body(14, id="thief", endpoint="https://thief.example"), secret=named)
+
+    for field in ("fqdn", "host"):
+        answer = await mesh.ask("PATCH", "/droplets/thief", json={field: "drop14.example.org"}, bearer=taken["token"])
+        assert answer.status == 400, field
+    rows = (await mesh.ask("GET", "/droplets", headers={"x-registry-key": named})).json()
+
+    assert sorted(str(records.record_id(each)) for each in rows) == ["1", "14", "thief"]
+
+
+async def test_changes_do_not_make_a_record_larger_than_a_registration(world: World) -> None:
+    mesh = Mesh(await world.serve(registry()))
+    told = await mesh.register(body(14))
+
+    answers = [
+        await mesh.ask("PATCH", "/droplets/14", json={"metadata": {f"k{n}": "x" * 40_000}}, bearer=told["token"])
+        for n in range(2)
+    ]
+
+    assert [each.status for each in answers] == [200, 413]
+    assert list((await mesh.get("/droplets/14"))["metadata"]) == ["udc_mesh", "k0"]
+
+
+@pytest.mark.parametrize("name", ["registry", " registry "])
+async def test_nobody_is_called_as_the_registrys_audience_is(world: World, name: str) -> None:
+    mesh = Mesh(await world.serve(registry()))
+
+    by_secret = await mesh.try_register(body(14, id=name))
+    by_nobody = await mesh.ask("POST", "/register", json=body(14, id=name))
+
+    assert (by_secret.status, by_nobody.status) == (400, 400)
+    with pytest.raises(ValueError, match="registry"):
+        await registry().enrol("registry")
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://evil.example:8000", "http://[", "x"])
+async def test_a_strange_web_page_is_not_nobody(world: World, origin: str) -> None:
+    mesh = Mesh(await world.serve(registry()))
+
+    # A page may post a body without a content type to any address, and never sees the answer.
+    answer = await mesh.ask("POST", "/register", json=body(14), headers={"origin": origin})
+    own = await mesh.ask("POST", "/register", json=body(14), headers={"origin": "http://localhost:8002"})
+
+    assert (answer.status, own.status) == (401, 200)

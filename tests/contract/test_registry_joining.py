@@ -314,3 +314,12 @@ async def test_a_second_life_of_the_same_droplet_object_begins_anew(world: World
     again = await serve(world, droplet)
 
     assert await again.others() == []
+
+
+async def test_only_the_last_retired_instances_are_remembered(world: World) -> None:
+    mesh = await serve(world)
+    told = [await mesh.register(body(14, instance_id=f"i-14-{n}")) for n in range(18)]
+
+    answers = [(await mesh.beat(told[n])).status for n in (0, 1, 16)]
+
+    assert answers == [404, 409, 409]

@@ -157,3 +157,64 @@ def test_no_name_leads_out_of_the_directory(data: DataDirectory, name: str) -> N
     with data.claim_slot(name) as slot:
         assert slot.path.resolve().parent.parent == (data.root / "droplets").resolve()
     assert data.key(name).resolve().parent == (data.root / "keys").resolve()
+
+
+def laid(data: DataDirectory) -> None:
+    data.make_secret()
+    data.write_mesh(MeshFile(registry="http://127.0.0.1:8000", pid=os.getpid()))
+
+
+def check_refused(data: DataDirectory, reason: str) -> None:
+    assert data.read_mesh() is None
+    for use in (data.secret, data.make_secret, data.directory, lambda: data.claim_slot(14)):
+        with pytest.raises(ConfigError, match=reason):
+            use()
+    with pytest.raises(ConfigError, match=reason):
+        data.write_private(data.key("registry"), "private")
+
+
+def test_what_everybody_may_write_is_not_trusted(data: DataDirectory, caplog: pytest.LogCaptureFixture) -> None:
+    laid(data)
+    (data.root / "secret").write_text("")
+    data.root.chmod(0o1777)
+
+    check_refused(data, "everybody may write")
+    assert (data.root / "secret").exists()
+    assert data.read_mesh() is None
+
+    assert len([each for each in caplog.records if "left alone" in each.message]) == 1
+    data.root.chmod(0o755)
+    assert data.read_mesh() is not None
+
+
+@pytest.mark.parametrize("name", ["mesh.json", "secret"])
+def test_nor_is_a_file_that_everybody_may_write(data: DataDirectory, name: str) -> None:
+    laid(data)
+    (data.root / name).chmod(0o666)
+
+    if name == "mesh.json":
+        assert data.read_mesh() is None
+    else:
+        with pytest.raises(ConfigError, match="everybody may write"):
+            data.secret()
+
+
+def test_what_belongs_to_somebody_else_is_not_trusted(data: DataDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    laid(data)
+    theirs = data.root.stat().st_uid or 4711
+    if os.geteuid() == 0:
+        for path in (data.root, *data.root.iterdir()):
+            os.chown(path, theirs, -1)
+    monkeypatch.setattr(os, "geteuid", lambda: theirs + 1)
+
+    check_refused(data, "another user")
+
+
+def test_root_works_in_directories_of_others(data: DataDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    laid(data)
+    if os.geteuid() == 0:
+        os.chown(data.root, 4711, -1)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+
+    assert data.read_mesh() is not None
+    assert data.secret()

@@ -141,12 +141,14 @@ class Discovery:
         if configured is not None:
             return (self._completed(configured),)
         known = self._index.get(wanted)
-        if known is not None:
-            return self._in_order(known.instances)
-        keys = self._index.named(str(wanted))
+        if isinstance(wanted, int):  # never by name: else who is called "14" would stand in for an absent droplet 14
+            return () if known is None else self._in_order(known.instances)
+        keys = self._index.named(wanted)
+        if known is not None:  # nor may who took another's name for its id
+            keys = tuple(dict.fromkeys((known.key, *keys)))
         if len(keys) > 1:
-            raise ambiguous(str(wanted), keys)
-        return self._in_order(self._instances(keys or self._index.offering(str(wanted))))
+            raise ambiguous(wanted, keys)
+        return self._in_order(self._instances(keys or self._index.offering(wanted)))
 
     def _in_order(self, instances: Sequence[Instance]) -> Sequence[Peer]:
         return ordered(instances, avoided=self._is_avoided, arrange=self._arrange)

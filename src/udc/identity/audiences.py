@@ -13,6 +13,10 @@ DEFAULT_AUDIENCE: Final = "fullpotential.droplets"
 """`aud` of a mesh's tokens unless configured: what foreign peers are shown."""
 
 
+RESERVED_NAME: Final = "registry"
+"""No droplet may have this id: tokens for it would be tokens that change the Registry."""
+
+
 def own_audience(mesh: str, droplet_id: DropletId) -> str:
     """The audience of one droplet of our own kind: `<mesh>/<id>`."""
     return f"{mesh}/{droplet_id}"
@@ -20,4 +24,4 @@ def own_audience(mesh: str, droplet_id: DropletId) -> str:
 
 def registry_audience(mesh: str) -> str:
     """The audience of calls that change the Registry: `<mesh>/registry`."""
-    return f"{mesh}/registry"
+    return f"{mesh}/{RESERVED_NAME}"

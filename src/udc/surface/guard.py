@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Final, NoReturn
+from urllib.parse import urlsplit
 
 from udc.errors import Forbidden, RateLimited, Unauthorized
 from udc.identity._base import Verifier
 from udc.identity.claims import Principal
+from udc.identity.origin import is_loopback
 from udc.instrument import AuthenticationFailed, Instrument
 from udc.surface._base import Endpoint, HttpRequest
 
@@ -67,6 +69,8 @@ class Guard:
             principal = await (
                 endpoint.authenticate(request) if endpoint.authenticate else self._verifier.verify(bearer)
             )
+            if principal.anonymous and _from_a_page_elsewhere(request):
+                raise Unauthorized("web pages of other machines need a token here")
         except Unauthorized as refusal:
             if bearer:  # RFC 6750 section 3.1: only who sent a token is told what is wrong with it
                 refusal.details = {"error": "invalid_token", **refusal.details}
@@ -90,6 +94,21 @@ class Guard:
             retry_after_seconds=wait,
             hint="get a valid token before trying again",
         ) from refusal
+
+
+def _from_a_page_elsewhere(request: HttpRequest) -> bool:
+    """Whether a browser asks on behalf of a page that is not of this machine.
+
+    Any page may have its reader's browser post to loopback, where nobody need prove who they are; with each such
+    request the browser names the page's origin.
+    """
+    origin = request.headers.get("origin")
+    if origin is None:
+        return False
+    try:
+        return not is_loopback(urlsplit(origin).hostname or "")
+    except ValueError:
+        return True
 
 
 def bearer_of(request: HttpRequest) -> str:

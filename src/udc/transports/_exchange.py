@@ -8,6 +8,7 @@ from typing import Final, TypeAlias
 from udc._http import HttpAnswer
 from udc.errors import TokenError
 from udc.identity._base import Token, Tokens
+from udc.identity.audiences import RESERVED_NAME, own_audience
 from udc.messages import Message, Peer, Reply
 from udc.wire.envelope import encode_message
 from udc.wire.receipts import decode_reply
@@ -26,14 +27,16 @@ _UNAUTHORIZED: Final = 401
 def audiences(mesh: str) -> AudienceOf:
     """Whom tokens are for (contract section 6): `<mesh>/<id>` for our own kind, the mesh's for anyone else.
 
-    So that a token seen by one of our peers is of no use at another. A peer that refuses `aud` gets a token
-    without it.
+    So that a token seen by one of our peers is of no use at another, and none of use at the Registry. A peer that
+    refuses `aud` gets a token without it.
     """
 
     def audience_of(peer: Peer) -> str | None:
         if peer.without_audience:
             return None
-        return f"{mesh}/{peer.id}" if peer.ours and peer.id is not None else mesh
+        if peer.ours and peer.id is not None and peer.id != RESERVED_NAME:
+            return own_audience(mesh, peer.id)
+        return mesh
 
     return audience_of
 

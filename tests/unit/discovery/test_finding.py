@@ -63,6 +63,21 @@ async def test_a_name_of_several_is_refused() -> None:
         await finder.found("twin")
 
 
+@pytest.mark.parametrize("name", ["Orders", "orders"])
+async def test_nobody_takes_anothers_name_for_its_id(name: str) -> None:
+    finder = Finder(Registry(record(14, "Orders"), {**record(15, "x"), "id": name, "droplet_id": name}))
+    with pytest.raises(UnknownPeer, match="2 peers are called"):
+        await finder.found(name)
+    assert await finder.found(14) == ["http://d14"]
+
+
+async def test_nobody_is_called_as_the_id_of_another() -> None:
+    finder = Finder(Registry(record(15, "14", capabilities=["16"])), Peer(id=17, name="18", endpoint="http://d17"))
+    for target in (14, "14", "droplet-14", 16, 18):
+        with pytest.raises(UnknownPeer):
+            await finder.found(target)
+
+
 @pytest.mark.parametrize("target", ["http://evil", "a/b"])
 async def test_an_address_is_no_target(target: str) -> None:
     finder = Finder(Registry(record(14)))

@@ -138,3 +138,19 @@ async def test_peers_that_cannot_work_are_refused_all_at_once(directory: StaticD
 async def test_a_peer_without_id_is_found_by_name() -> None:
     nameless = [peer(None, "one"), peer(None, "two")]
     assert await StaticDirectory(nameless).resolve("two") is nameless[1]
+
+
+async def test_neither_an_id_nor_a_name_stands_in_for_anothers() -> None:
+    directory = StaticDirectory(
+        [
+            Peer(id=14, name="Orders", endpoint="http://real"),
+            Peer(id="Orders", name="thief", endpoint="http://thief"),
+            Peer(id=15, name="16", endpoint="http://sixteen"),
+        ]
+    )
+
+    with pytest.raises(UnknownPeer, match="2 peers are called 'Orders'"):
+        await directory.resolve("Orders")
+    with pytest.raises(UnknownPeer, match="no peer is called '16'"):
+        await directory.resolve(16)
+    assert (await directory.resolve(14)).endpoint == "http://real"

@@ -81,3 +81,9 @@ async def test_nobody_else_is_shown_another_audience(peer: Peer) -> None:
     with pytest.raises(TokenError):
         await call(peer, purse, mesh="https://mesh/x")
     assert len(purse.asked) == 1
+
+
+def test_a_peer_that_calls_itself_registry_sees_no_token_that_changes_the_registry() -> None:
+    peer = Peer(id="registry", name="thief", endpoint="https://thief.example", ours=True)
+
+    assert audiences("mesh")(peer) == "mesh"

@@ -9,6 +9,7 @@ import pytest
 
 from udc.errors import Forbidden, KeysUnavailable, RateLimited, Unauthorized
 from udc.identity.claims import Principal
+from udc.identity.verify import NoAuth
 from udc.instrument import AuthenticationFailed, Event, Instrument
 from udc.surface import guard as guarding
 from udc.surface._base import Endpoint, HttpRequest
@@ -160,3 +161,31 @@ def test_addresses_are_bounded_and_the_oldest_goes(monkeypatch: pytest.MonkeyPat
     assert len(failures._failures) == 2
     assert failures.note("a") == 60.0  # used last, so it stayed
     assert failures.note("b") is None
+
+
+@pytest.mark.parametrize(
+    ("origin", "passes"),
+    [
+        (None, True),
+        ("http://localhost:8002", True),
+        ("http://127.0.0.1:3000", True),
+        ("https://evil.example", False),
+        ("http://127.0.0.1.evil.example", False),
+        ("null", False),
+        ("http://[", False),
+    ],
+)
+async def test_where_everybody_may_do_anything_web_pages_of_other_machines_may_not(
+    origin: str | None, passes: bool
+) -> None:
+    failures = FailureLimit(limit=2, window_seconds=60, clock=lambda: 0.0)
+    guard = Guard(verifier=NoAuth(), failures=failures, instrument=Instrument([]))
+    headers = {} if origin is None else {"origin": origin}
+    request = HttpRequest(method="POST", path="/shutdown", headers=headers, client="127.0.0.1")
+
+    try:
+        await guard.admit(endpoint("admin"), request)
+    except Unauthorized:
+        assert not passes
+    else:
+        assert passes

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from udc._types import DropletId, JsonObject
 from udc.errors import InvalidRequest, PayloadTooLarge
+from udc.identity.audiences import RESERVED_NAME
 from udc.lifecycle import Phase, Status
 from udc.mesh.registry.instances import FOREIGN
 from udc.surface._base import HttpRequest
@@ -78,13 +79,11 @@ def read_registration(request: HttpRequest) -> Registration:
         PayloadTooLarge: more than a registration needs.
     """
     if len(request.body) > MAX_RECORD_BYTES:
-        raise PayloadTooLarge(
-            f"a registration has at most {MAX_RECORD_BYTES} bytes",
-            details={"limit_bytes": MAX_RECORD_BYTES},
-            hint="send fewer metadata",
-        )
+        raise _too_large()
     sent = fields_of(request)
     droplet_id = id_of(sent)
+    if droplet_id == RESERVED_NAME:  # others would show it tokens of the Registry's audience
+        raise InvalidRequest.field("id", f"must not be {RESERVED_NAME!r}")
     phase = _phase(sent.get("phase"))
     return Registration(
         droplet_id=droplet_id,
@@ -93,6 +92,14 @@ def read_registration(request: HttpRequest) -> Registration:
         record_hash=record_hash(sent),
         status=_status(sent.get("status")) or Status.ACTIVE,
         phase=phase,
+    )
+
+
+def _too_large() -> PayloadTooLarge:
+    return PayloadTooLarge(
+        f"a registration has at most {MAX_RECORD_BYTES} bytes",
+        details={"limit_bytes": MAX_RECORD_BYTES},
+        hint="send fewer metadata",
     )
 
 
@@ -173,6 +180,7 @@ def updated(record: JsonObject, sent: JsonObject) -> dict[str, Any]:  # Any: JSO
 
     Raises:
         InvalidRequest: names the field at fault.
+        PayloadTooLarge: changes have made more of it than a registration may have.
     """
     merged: dict[str, Any] = {**record, **{key: value for key, value in sent.items() if value is not None}}
     merged["metadata"] = {**record.get("metadata", {}), **json_text.as_mapping(sent.get("metadata"))}
@@ -180,7 +188,14 @@ def updated(record: JsonObject, sent: JsonObject) -> dict[str, Any]:  # Any: JSO
         merged["endpoint"] = record["endpoint"]
     elif sent.get("endpoint") is None:
         merged["endpoint"] = sent["url"]
-    return _record(merged, record["id"])
+    changed = _record(merged, record["id"])
+    for key in ("fqdn", "host"):  # readers take the number in a host name for the id of a droplet that has a name
+        if records.record_id({"id": record["id"], key: changed.get(key)}) != record["id"]:
+            raise InvalidRequest.field(key, "is the host name of another droplet")
+    size = len(canonical_json(changed))
+    if size > MAX_RECORD_BYTES and size > len(canonical_json(record)):
+        raise _too_large()
+    return changed
 
 
 def status_in(sent: JsonObject) -> Status | None:

@@ -13,6 +13,7 @@ from udc._types import DropletId
 from udc.datadir import DataDirectory
 from udc.errors import LifecycleError
 from udc.identity._base import Token
+from udc.identity.audiences import RESERVED_NAME
 from udc.identity.claims import Principal
 from udc.identity.keys import SigningKey
 from udc.instrument import Event, PhaseChanged
@@ -107,10 +108,12 @@ class Registry(Droplet):
         Enrolling it again replaces its secret and rights.
 
         Raises:
-            ValueError: a permission that is none.
+            ValueError: a permission that is none, or a name that no droplet may have.
             ConfigError: the secret is too short or cannot stand in a header.
             LifecycleError: the Registry is not running.
         """
+        if droplet_id == RESERVED_NAME:
+            raise ValueError(f"no droplet may be called {RESERVED_NAME!r}")
         if not ALL_PERMISSIONS.issuperset(permissions):
             raise ValueError(f"permissions are some of {', '.join(sorted(ALL_PERMISSIONS))}")
         chosen = checked_secret(secret or secrets.token_urlsafe(_SECRET_BYTES))

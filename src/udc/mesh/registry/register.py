@@ -17,7 +17,7 @@ from udc.mesh.registry.catalog import Catalog
 from udc.mesh.registry.instances import FOREIGN, Instance, Registered
 from udc.mesh.registry.leases import FOREIGN as FOREIGN_TERMS
 from udc.mesh.registry.leases import Leases, Terms, terms_for
-from udc.mesh.registry.store import Kept, Store
+from udc.mesh.registry.store import RETIRED_KEPT, Kept, Store
 
 _log = logging.getLogger("udc.mesh.registry")
 
@@ -217,6 +217,8 @@ class Register:
             self._catalog.drop(each)
         for each in retires:
             retired[each.registered.instance_id] = registered.instance_id
+        for instance_id in list(retired)[:-RETIRED_KEPT]:
+            del retired[instance_id]
         if not retired:
             del self._retired[registered.droplet_id]
         instance = self._instance(registered)

@@ -31,8 +31,8 @@ _MIGRATIONS: Final = (
     );
     """,
 )
-_RETIRED_KEPT: Final = 16
-"""How many retired instances of a droplet are remembered: a crash loop must not fill the disk."""
+RETIRED_KEPT: Final = 16
+"""How many retired instances of a droplet are remembered: a crash loop must fill neither disk nor memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,7 +167,7 @@ class SqliteStore:
             for instance_id in dropped:
                 db.execute("DELETE FROM instances WHERE droplet_id = ? AND instance_id = ?", (droplet_id, instance_id))
             if retired:
-                db.execute(_FORGET_RETIRED, (droplet_id, droplet_id, _RETIRED_KEPT))
+                db.execute(_FORGET_RETIRED, (droplet_id, droplet_id, RETIRED_KEPT))
 
         await self._database.write(work)
 
