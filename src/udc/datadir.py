@@ -163,15 +163,19 @@ class DataDirectory:
         """A directory inside, made with mode 0700 where it is missing.
 
         Raises:
-            ConfigError: another user may change what lies there.
+            ConfigError: it cannot be made, or another user may change what lies there.
         """
         path = self.root
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _check_ours(path)
-        for part in parts:
-            path /= part
-            path.mkdir(mode=0o700, exist_ok=True)
+        try:
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
             _check_ours(path)
+            for part in parts:
+                path /= part
+                path.mkdir(mode=0o700, exist_ok=True)
+                _check_ours(path)
+        except OSError as error:
+            problem = f"data: {path} cannot be made a directory: {error.strerror}"
+            raise ConfigError([f"{problem}; choose another with --data or UDC_DATA"]) from error
         return path
 
     def claim_slot(self, droplet_id: DropletId) -> Slot:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from udc._types import DropletId
 from udc.context import Context
-from udc.dispatch.declare import On
+from udc.dispatch.declare import On, place_of
 from udc.dispatch.run import Middleware
 from udc.dispatch.table import HandlerTable, check_class
 from udc.errors import DefinitionError, LifecycleError
@@ -216,7 +216,9 @@ def _check_names(cls: type[Droplet]) -> None:
     """
     for name in _OURS:
         if name in cls.__dict__ and not cls.__module__.startswith("udc."):
-            raise DefinitionError(f"{cls.__qualname__}.{name} hides Droplet.{name}; give it another name")
+            raise DefinitionError(
+                f"{place_of(cls.__dict__[name])}: {cls.__qualname__}.{name} hides Droplet.{name}; give it another name"
+            )
     for name in _ATTRIBUTES:
         if inspect.isfunction(cls.__dict__.get(name)):
             raise DefinitionError(

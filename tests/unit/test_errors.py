@@ -180,3 +180,10 @@ def test_a_configuration_error_lists_its_problems(problems: list[str], head: str
 def test_everything_is_caught_by_the_root() -> None:
     with pytest.raises(UdcError):
         raise NotFound
+
+
+@pytest.mark.parametrize("kind", ANSWERS, ids=lambda kind: kind.__name__)
+def test_every_answer_says_what_to_do(kind: type[ContractError]) -> None:
+    hint = kind("it happened").hint
+    assert hint
+    assert "\n" not in hint

@@ -188,3 +188,11 @@ def test_numbers_are_finite_and_no_booleans(value: Any) -> None:
 def test_models_are_frozen() -> None:
     with pytest.raises(pydantic.ValidationError, match="frozen"):
         models.Live(instance_id="i").instance_id = "j"
+
+
+@pytest.mark.parametrize("target", [True, "", -1, 1.5, [], {}])
+def test_a_refused_union_is_named_as_its_sender_knows_it(target: object) -> None:
+    body = json.dumps({"target": target, "message_type": "query", "payload": {}}).encode()
+    with pytest.raises(InvalidRequest) as caught:
+        models.read(models.SendRequest, body)
+    assert caught.value.details["field"] == "target"

@@ -49,6 +49,10 @@ class InvalidRequest(ContractError):
         """The refusal that names the field at fault."""
         return cls(f"{name}: {problem}", details={"field": name}, hint=hint)
 
+    default_hint: ClassVar[str | None] = (
+        "correct what the message names and send it again; the same request will be refused again"
+    )
+
 
 class HopLimit(ContractError):
     """The message went through more than 16 droplets."""
@@ -71,6 +75,7 @@ class Forbidden(ContractError):
 
     code: ClassVar[str] = "FORBIDDEN"
     http_status: ClassVar[int] = 403
+    default_hint: ClassVar[str | None] = "ask for a token with the permission or scope that is missing"
 
 
 class NotFound(ContractError):
@@ -78,6 +83,7 @@ class NotFound(ContractError):
 
     code: ClassVar[str] = "NOT_FOUND"
     http_status: ClassVar[int] = 404
+    default_hint: ClassVar[str | None] = "check the path, id or name"
 
 
 class NoHandler(ContractError):
@@ -85,6 +91,7 @@ class NoHandler(ContractError):
 
     code: ClassVar[str] = "NO_HANDLER"
     http_status: ClassVar[int] = 404
+    default_hint: ClassVar[str | None] = "GET /capabilities lists the actions that this droplet takes"
 
 
 class MethodNotAllowed(ContractError):
@@ -92,6 +99,7 @@ class MethodNotAllowed(ContractError):
 
     code: ClassVar[str] = "METHOD_NOT_ALLOWED"
     http_status: ClassVar[int] = 405
+    default_hint: ClassVar[str | None] = "use one of the methods of the Allow header"
 
 
 class DeadlineExceeded(ContractError):
@@ -99,6 +107,7 @@ class DeadlineExceeded(ContractError):
 
     code: ClassVar[str] = "DEADLINE_EXCEEDED"
     http_status: ClassVar[int] = 408
+    default_hint: ClassVar[str | None] = "give it more time, or send it again with a later deadline"
 
 
 class Conflict(ContractError):
@@ -106,6 +115,7 @@ class Conflict(ContractError):
 
     code: ClassVar[str] = "CONFLICT"
     http_status: ClassVar[int] = 409
+    default_hint: ClassVar[str | None] = "look at what is there already before trying again"
 
 
 class PayloadTooLarge(ContractError):
@@ -113,6 +123,7 @@ class PayloadTooLarge(ContractError):
 
     code: ClassVar[str] = "PAYLOAD_TOO_LARGE"
     http_status: ClassVar[int] = 413
+    default_hint: ClassVar[str | None] = "send less, or in parts"
 
 
 class UnsupportedMediaType(ContractError):
@@ -129,6 +140,7 @@ class RateLimited(ContractError):
     code: ClassVar[str] = "RATE_LIMITED"
     http_status: ClassVar[int] = 429
     retryable: ClassVar[bool] = True
+    default_hint: ClassVar[str | None] = "wait for the time of the Retry-After header"
 
 
 class InternalError(ContractError):
@@ -145,6 +157,7 @@ class NotReady(ContractError):
     code: ClassVar[str] = "NOT_READY"
     http_status: ClassVar[int] = 503
     retryable: ClassVar[bool] = True
+    default_hint: ClassVar[str | None] = "wait for the time of the Retry-After header; GET /readyz says why"
 
 
 class Draining(ContractError):
@@ -153,6 +166,7 @@ class Draining(ContractError):
     code: ClassVar[str] = "DRAINING"
     http_status: ClassVar[int] = 503
     retryable: ClassVar[bool] = True
+    default_hint: ClassVar[str | None] = "send it to another instance, or wait for the time of the Retry-After header"
 
 
 class Overloaded(ContractError):
@@ -161,6 +175,7 @@ class Overloaded(ContractError):
     code: ClassVar[str] = "OVERLOADED"
     http_status: ClassVar[int] = 503
     retryable: ClassVar[bool] = True
+    default_hint: ClassVar[str | None] = "wait for the time of the Retry-After header"
 
 
 class KeysUnavailable(ContractError):
@@ -169,6 +184,9 @@ class KeysUnavailable(ContractError):
     code: ClassVar[str] = "KEYS_UNAVAILABLE"
     http_status: ClassVar[int] = 503
     retryable: ClassVar[bool] = True
+    default_hint: ClassVar[str | None] = (
+        "wait for the time of the Retry-After header; the droplet cannot reach its source of keys"
+    )
 
 
 class DependencyUnavailable(ContractError):
@@ -176,6 +194,7 @@ class DependencyUnavailable(ContractError):
 
     code: ClassVar[str] = "DEPENDENCY_UNAVAILABLE"
     http_status: ClassVar[int] = 503
+    default_hint: ClassVar[str | None] = "look at the peer that details name; GET /dependencies shows all of them"
 
 
 class Timeout(ContractError):
@@ -183,6 +202,7 @@ class Timeout(ContractError):
 
     code: ClassVar[str] = "TIMEOUT"
     http_status: ClassVar[int] = 504
+    default_hint: ClassVar[str | None] = "give it more time, or look at what made it slow under this trace_id"
 
 
 _CODE = re.compile(r"[A-Z][A-Z0-9_]{1,63}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
@@ -13,6 +14,8 @@ from udc.wire.json_text import parse_object, unfold
 from udc.wire.words import moment
 
 Read = TypeVar("Read", bound="Body")
+_BRANCHES = frozenset({"int", "str", "float", "bool"})
+"""How pydantic calls the plain branches of a union."""
 
 
 class Body(BaseModel):
@@ -63,6 +66,12 @@ Payload = Annotated[dict[str, Any], BeforeValidator(unfold, json_schema_input_ty
 """A JSON object; some write it as a JSON string."""
 
 
+def _field(place: tuple[int | str, ...]) -> str:
+    """A field as its sender knows it: pydantic adds which branch of a union it tried, a name with a dash or bracket."""
+    known = [str(part) for part in place if isinstance(part, int) or re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", part)]
+    return ".".join(known if len(known) < 2 or known[-1] not in _BRANCHES else known[:-1]) or "body"
+
+
 def read(model: type[Read], body: bytes) -> Read:
     """The body as its model; an empty body is an empty object.
 
@@ -74,7 +83,7 @@ def read(model: type[Read], body: bytes) -> Read:
         return model.model_validate(value)
     except ValidationError as error:
         problems = error.errors(include_url=False, include_context=False, include_input=False)
-        fields = [".".join(map(str, problem["loc"])) or "body" for problem in problems]
+        fields = [_field(problem["loc"]) for problem in problems]
         refusal = InvalidRequest.field(fields[0], problems[0]["msg"])
         refusal.details = {"field": fields[0], "fields": fields}
         raise refusal from None

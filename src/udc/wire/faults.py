@@ -114,7 +114,7 @@ def _written(body: dict[str, Any], inner: dict[str, Any]) -> bytes:  # Any: JSON
 def _retry_after_of(error: ContractError) -> float | None:
     given = error.retry_after_seconds
     if given is not None and math.isfinite(given):
-        return max(0.0, given)
+        return round(max(0.0, given), 3)
     return RETRY_AFTER_DEFAULT_SECONDS if error.retryable and error.http_status in (429, 503) else None
 
 

@@ -157,7 +157,7 @@ async def test_without_a_handler_a_question_is_refused_and_news_are_dropped() ->
         await world("command", "resize")
     assert caught.value.message == "no handler for command 'resize'; known: 'crop', 'queue', 'slow'"
     assert caught.value.details == {"action": "resize", "known": ["crop", "queue", "slow"]}
-    assert caught.value.hint is None
+    assert caught.value.hint == "GET /capabilities lists the actions that this droplet takes"
     with pytest.raises(NoHandler) as caught:
         await world("query", "crop")
     assert caught.value.hint == "'crop' is a command here; send it as one"

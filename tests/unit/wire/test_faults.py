@@ -191,7 +191,7 @@ def test_the_body_of_an_error() -> None:
             "trace_id": TRACE,
         },
     )
-    assert "hint" not in sent(errors.NotFound())[2]["error"]
+    assert "hint" not in sent(errors.BusinessError("SOLD_OUT", "none left"))[2]["error"]
 
 
 @pytest.mark.parametrize(
