@@ -41,7 +41,7 @@ class Registry(Droplet):
         secret: the development secret; by default the one in `data`, made when missing.
         signing_keys: to begin with where none are kept yet; by default they are made, which takes a second.
         lease_seconds: how long a droplet of our own kind lives without a beat, of which it sends three in that time;
-            by default 9, and 30 from 50 droplets on. Droplets beat every 0.5 s at the most, so less than 1.5 loses them.
+            by default 9, and 30 from 50 droplets on. Droplets beat at most every 0.5 s, so less than 1.5 loses them.
         token_seconds: how long tokens live; they are renewed after 40 to 50 % of that.
         config: as for every droplet.
 
