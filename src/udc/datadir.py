@@ -134,13 +134,11 @@ class DataDirectory:
         """The development secret, made now if there is none; of several makers at once all get the same.
 
         Raises:
-            ConfigError: another user may change what lies here.
+            ConfigError: there is one, but it is empty; or another user may change what lies here.
         """
         path = self.directory() / "secret"
-        with suppress(ConfigError):
-            if path.exists():
-                return self.secret()
-        path.unlink(missing_ok=True)  # an empty one
+        if path.exists():
+            return self.secret()
         scratch = self._scratch(path, secrets.token_urlsafe(_SECRET_BYTES) + "\n")
         try:
             # A link, unlike a rename, never replaces what another maker has already handed out.
