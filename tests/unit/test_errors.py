@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
+import pickle
 import re
 
 import pytest
@@ -187,3 +189,22 @@ def test_every_answer_says_what_to_do(kind: type[ContractError]) -> None:
     hint = kind("it happened").hint
     assert hint
     assert "\n" not in hint
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.InvalidRequest.field("id", "must be a number"),
+        errors.BusinessError("SOLD_OUT", "none left", status=409, details={"left": 0}, retryable=True),
+        errors.PeerError("no", peer="billing", status=503, code="DRAINING", retryable=True, retry_after_seconds=2.0),
+        errors.PeerUnreachable("refused", peer=15),
+        errors.RegistryRefused("wrong secret", status=401),
+        errors.ConfigError(["a", "b"]),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_errors_travel_between_processes(error: UdcError) -> None:
+    """As from a process pool: same class, same text, same attributes."""
+    for back in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
+        assert type(back) is type(error)
+        assert (str(back), back.args, vars(back)) == (str(error), error.args, vars(error))
