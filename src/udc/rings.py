@@ -70,7 +70,7 @@ class EventRing:
         self._ambient = ambient
         self._secrets = tuple(secrets)
         self._kept: deque[tuple[float, Event]] = deque(maxlen=size)
-        self.total = 0
+        self.total: int = 0
 
     def __call__(self, event: Event, /) -> None:
         """Keep the event, unless it is of a kind that comes with every message and tells of no failure."""
@@ -118,7 +118,7 @@ class LogRing(logging.Handler):
         self._instance_id = instance_id
         self._secrets = tuple(secrets)
         self._rows: deque[dict[str, Any]] = deque(maxlen=size)  # Any: JSON values
-        self.total = 0
+        self.total: int = 0
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep the line."""

@@ -67,9 +67,9 @@ class Histogram:
     __slots__ = ("count", "counts", "total_seconds")
 
     def __init__(self) -> None:
-        self.counts = [0] * (len(BUCKETS) + 1)
-        self.count = 0
-        self.total_seconds = 0.0
+        self.counts: list[int] = [0] * (len(BUCKETS) + 1)
+        self.count: int = 0
+        self.total_seconds: float = 0.0
 
     def observe(self, seconds: float) -> None:
         """Count one duration."""
@@ -84,7 +84,7 @@ class Series:
     __slots__ = ("names", "values")
 
     def __init__(self, *names: str) -> None:
-        self.names = names
+        self.names: tuple[str, ...] = names
         self.values: dict[tuple[str, ...], float] = {}
 
     def add(self, *labels: str, amount: float = 1.0) -> None:
@@ -103,22 +103,22 @@ class Stats:
 
     def __init__(self, *, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self.started_at = clock()
-        self.requests_total = 0
-        self.requests = Window(length_seconds=60, slots=60, clock=clock)
-        self.request_seconds = Window(length_seconds=60, slots=60, clock=clock)
-        self.errors_minute = Window(length_seconds=60, slots=60, clock=clock)
-        self.errors_hour = Window(length_seconds=3600, slots=60, clock=clock)
-        self.by_route = Series("method", "route", "status")
+        self.started_at: float = clock()
+        self.requests_total: int = 0
+        self.requests: Window = Window(length_seconds=60, slots=60, clock=clock)
+        self.request_seconds: Window = Window(length_seconds=60, slots=60, clock=clock)
+        self.errors_minute: Window = Window(length_seconds=60, slots=60, clock=clock)
+        self.errors_hour: Window = Window(length_seconds=3600, slots=60, clock=clock)
+        self.by_route: Series = Series("method", "route", "status")
         self.latency: dict[str, Histogram] = {}
-        self.messages = Series("message_type", "action", "code")
-        self.sends = Series("peer", "outcome")
-        self.events = Series("event")
+        self.messages: Series = Series("message_type", "action", "code")
+        self.sends: Series = Series("peer", "outcome")
+        self.events: Series = Series("event")
         self.counters: dict[str, float] = {}
         self.gauges: dict[str, float] = {}
-        self.cost_usd = 0.0
-        self.yield_usd = 0.0
-        self.cpu_percent = 0.0
+        self.cost_usd: float = 0.0
+        self.yield_usd: float = 0.0
+        self.cpu_percent: float = 0.0
         self.memory_mb = 0
 
     def uptime_seconds(self) -> int:

@@ -11,7 +11,7 @@ from udc.cli import options
 from udc.cli.faults import Usage, told
 from udc.cli.output import put, put_json
 
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     name="udc",
     help="Run droplets and a mesh on this machine, look at them, and speak to them.",
     no_args_is_help=True,

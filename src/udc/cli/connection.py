@@ -40,12 +40,14 @@ class Operator:
     """
 
     def __init__(self, place: Place, client: HttpClient, *, seconds: float) -> None:
-        self.place, self.client, self.seconds = place, client, seconds
-        self.insecure_hosts = frozenset(place.config.security.insecure_hosts)
+        self.place: Place = place
+        self.client: HttpClient = client
+        self.seconds: float = seconds
+        self.insecure_hosts: frozenset[str] = frozenset(place.config.security.insecure_hosts)
         require_secure(place.registry, self.insecure_hosts)
         self.id: DropletId = place.config.operator.id
-        self.tokens = TokenKeeper(self._source(), ambient=system(), instrument=Instrument([]))
-        self.audience_of = audiences(place.config.security.jwt_audience)
+        self.tokens: TokenKeeper = TokenKeeper(self._source(), ambient=system(), instrument=Instrument([]))
+        self.audience_of: Callable[[Peer], str | None] = audiences(place.config.security.jwt_audience)
 
     def _source(self) -> TokenSource:
         place = self.place

@@ -85,11 +85,11 @@ class Context:
     ) -> None:
         self._sender = sender
         self._ambient = ambient
-        self.lineage = lineage
+        self.lineage: Lineage | None = lineage
         self._message = message
         self._principal = principal
         self._progress = progress
-        self.metrics = metrics
+        self.metrics: Metrics = metrics
 
     @property
     def message(self) -> Message:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias, TypedDict, TypeVar, Unpack, cast, get_args
 
 from udc._types import Access
+from udc.dispatch.decorators import ActionDecorator, EndpointDecorator, EveryDecorator, MarkDecorator
 from udc.errors import DefinitionError
 
 __all__ = [
@@ -343,14 +344,15 @@ def _positive(what: str, seconds: float | None) -> None:
 
 _in_class = Handlers(take=_note)
 
-query = _in_class.query
-command = _in_class.command
-event = _in_class.event
-status = _in_class.status
-task = _in_class.task
-chat = _in_class.chat
-every = _in_class.every
-on_start = _in_class.on_start
-on_ready = _in_class.on_ready
-on_stop = _in_class.on_stop
-endpoint = _in_class.endpoint
+
+query: ActionDecorator = _in_class.query
+command: ActionDecorator = _in_class.command
+event: ActionDecorator = _in_class.event
+status: ActionDecorator = _in_class.status
+task: ActionDecorator = _in_class.task
+chat: MarkDecorator = _in_class.chat
+every: EveryDecorator = _in_class.every
+on_start: MarkDecorator = _in_class.on_start
+on_ready: MarkDecorator = _in_class.on_ready
+on_stop: MarkDecorator = _in_class.on_stop
+endpoint: EndpointDecorator = _in_class.endpoint

@@ -27,8 +27,8 @@ class InFlight:
     __slots__ = ("_by_trace", "_count", "_idle", "limit", "retry_after_seconds")
 
     def __init__(self, limit: int = 1000, *, retry_after_seconds: float = 1.0) -> None:
-        self.limit = limit
-        self.retry_after_seconds = retry_after_seconds
+        self.limit: int = limit
+        self.retry_after_seconds: float = retry_after_seconds
         self._count = 0
         self._by_trace: dict[str, set[Work]] = {}
         self._idle: anyio.Event | None = None
@@ -108,10 +108,10 @@ class Work:
     __slots__ = ("_cause", "_home", "scope", "source", "trace_id", "waits_for_thread")
 
     def __init__(self, home: InFlight, trace_id: str, source: DropletId | None, deadline: float, shield: bool) -> None:
-        self.trace_id = trace_id
-        self.source = source
-        self.scope = anyio.CancelScope(deadline=deadline, shield=shield)
-        self.waits_for_thread = False
+        self.trace_id: str = trace_id
+        self.source: DropletId | None = source
+        self.scope: anyio.CancelScope = anyio.CancelScope(deadline=deadline, shield=shield)
+        self.waits_for_thread: bool = False
         self._home = home
         self._cause: Cause | None = None
 

@@ -32,7 +32,7 @@ class Queued(Generic[T]):
     __slots__ = ("data",)
 
     def __init__(self, data: T) -> None:
-        self.data = data
+        self.data: T = data
 
 
 class CallPlan:
@@ -69,10 +69,10 @@ class CallPlan:
         self, function: AnyFunction, parameters: list[inspect.Parameter], localns: dict[str, Any]
     ) -> None:  # Any: names and what they stand for
         self.name: str = readable(function).__qualname__
-        self.place = place_of(function)
+        self.place: str = place_of(function)
         self.context: str | None = None
-        self.resolved = False
-        self.function = function
+        self.resolved: bool = False
+        self.function: AnyFunction = function
         self._parameters = parameters
         self._localns = localns
         self._single: str | None = None

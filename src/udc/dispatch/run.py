@@ -104,7 +104,7 @@ class Dispatcher:
     ) -> None:
         table.freeze()
         self._clock = clock
-        self.in_flight = InFlight(limits.in_flight, retry_after_seconds=limits.retry_after_seconds)
+        self.in_flight: InFlight = InFlight(limits.in_flight, retry_after_seconds=limits.retry_after_seconds)
         self._table = table
         self._contexts = contexts
         self._middleware = tuple(middleware)

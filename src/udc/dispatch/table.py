@@ -109,7 +109,7 @@ class HandlerTable:
     """
 
     def __init__(self) -> None:
-        self.on = Handlers(take=self.add)
+        self.on: Handlers = Handlers(take=self.add)
         self.jobs: list[Job] = []
         self.endpoints: list[Endpoint] = []
         self._handlers: dict[tuple[str, str], Handler] = {}

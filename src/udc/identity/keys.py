@@ -59,7 +59,7 @@ class SigningKey:
             raise ConfigError(["the signing key's kid is empty; leave it out to get the thumbprint"])
         members = RSAAlgorithm.to_jwk(private.public_key(), as_dict=True)
         self._private = private
-        self.kid = kid or thumbprint(members)
+        self.kid: str = kid or thumbprint(members)
         self._jwk = {
             "kty": "RSA",
             "use": "sig",

@@ -31,7 +31,7 @@ class Revocations:
     def __init__(self) -> None:
         self._before: dict[DropletId, float] = {}
         self._token_ids: set[str] = set()
-        self.active = False
+        self.active: bool = False
         """Whether there is anything on the list."""
 
     def revoke(

@@ -57,14 +57,14 @@ class Mesh:
             file=self._surroundings.config_file,
             identity_aliases=False,
         ).config
-        self.data = DataDirectory(self._config.data.resolve())
+        self.data: DataDirectory = DataDirectory(self._config.data.resolve())
         self._on_ready = on_ready
         self._lock = self.data.claim_slot("mesh")
         self._file = MeshFile(pid=os.getpid())
         try:
             self._only_one()
             self.data.make_secret()
-            self.parts = [self._registry(ports)]
+            self.parts: list[_serve.Part] = [self._registry(ports)]
         except BaseException:
             self._lock.close()
             raise

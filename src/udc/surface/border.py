@@ -52,7 +52,7 @@ class Busy:
     """How many requests are being worked on, so that a stop can wait for the last one."""
 
     def __init__(self) -> None:
-        self.count = 0
+        self.count: int = 0
         self._idle: anyio.Event | None = None
 
     @contextmanager
@@ -95,7 +95,7 @@ class HttpSurface:
         clock: Callable[[], float],
         instance_id: str,
     ) -> None:
-        self.routes = Routes(table)
+        self.routes: Routes = Routes(table)
         self._guard = guard
         self._lifecycle = lifecycle
         self._limits = limits

@@ -76,15 +76,15 @@ class House:
         self._epoch = epoch
         self._began = anyio.current_time()
         self._virtual = is_virtual()
-        self.events = Recorder()
-        self.troubles = Troubles()
-        self.network = MemoryNetwork(faults=self.troubles)
-        self.members = _members(droplets, frozenset(foreign))
+        self.events: Recorder = Recorder()
+        self.troubles: Troubles = Troubles()
+        self.network: MemoryNetwork = MemoryNetwork(faults=self.troubles)
+        self.members: list[Member] = _members(droplets, frozenset(foreign))
         if "limits.grace_seconds" in self._config:
             for member in self.members:
                 member.grace_seconds = float(self._config["limits.grace_seconds"])
-        self.registry = _only(self.members, FakeRegistry)
-        self.orchestrator = _only(self.members, FakeOrchestrator)
+        self.registry: Member = _only(self.members, FakeRegistry)
+        self.orchestrator: Member = _only(self.members, FakeOrchestrator)
         self.troubles.watch(self.registry.endpoint, lambda: self.fake_registry.is_down)
         self._tasks: TaskGroup | None = None
         self._log_level = _log.level

@@ -53,7 +53,7 @@ class Keys:
         self.issuer = issuer
         self.audience = audience
         self.lifetime_seconds = lifetime_seconds
-        self.wall = wall or ambient.wall
+        self.wall: Callable[[], float] = wall or ambient.wall
         self._new_id = ambient.new_id
         self._number = 1
 

@@ -45,7 +45,7 @@ class Line:
     def __init__(self, network: MemoryNetwork) -> None:
         self._network = network
         self._under_way: set[anyio.CancelScope] = set()
-        self.dead = False
+        self.dead: bool = False
 
     def make_client(self) -> HttpClient:
         """An HTTP client that speaks over this line."""
@@ -88,7 +88,7 @@ class Life:
     def __init__(self, hosted: Hosted, *, endpoint: str, line: Line, network: MemoryNetwork) -> None:
         self.hosted = hosted
         self.error: Exception | None = None
-        self.over = anyio.Event()
+        self.over: anyio.Event = anyio.Event()
         self._endpoint = endpoint
         self._line = line
         self._network = network

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -108,8 +108,10 @@ class FakeOrchestrator(Droplet):
         reports: the bodies of `POST /heartbeat`, oldest first.
     """
 
-    id, name, steward = 10, "Orchestrator", "udc-testing"
-    capabilities = ("orchestrator",)
+    id: int | None = 10
+    name: str = "Orchestrator"
+    steward: str = "udc-testing"
+    capabilities: Sequence[str] = ("orchestrator",)
 
     def __init__(self, *, config: Mapping[str, Any] | None = None) -> None:  # Any: values of many types
         super().__init__(config=config)

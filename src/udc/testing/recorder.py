@@ -33,7 +33,7 @@ class Recorder:
     """
 
     def __init__(self, *, limit: int = 100_000) -> None:
-        self.dropped = 0
+        self.dropped: int = 0
         self._entries: deque[_Entry] = deque(maxlen=limit)
         self._waiting: list[anyio.Event] = []
 

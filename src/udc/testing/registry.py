@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ from udc._wiring.surroundings import Surroundings
 from udc.droplet import Droplet
 from udc.identity.audiences import own_audience, registry_audience
 from udc.identity.verify import TokenVerifier
+from udc.surface._base import Endpoint
 from udc.testing.keys import Keys
 from udc.testing.records import Records
 from udc.testing.registry_desk import Enrolment, Forced, RegistryCall, RegistryDesk
@@ -39,8 +40,10 @@ class FakeRegistry(Droplet):
         desk: its endpoints and the state behind them.
     """
 
-    id, name, steward = 1, "Registry", "udc-testing"
-    capabilities = ("registry",)
+    id: int | None = 1
+    name: str = "Registry"
+    steward: str = "udc-testing"
+    capabilities: Sequence[str] = ("registry",)
 
     def __init__(
         self,
@@ -52,12 +55,12 @@ class FakeRegistry(Droplet):
         config: Mapping[str, Any] | None = None,  # Any: values of many types
     ) -> None:
         super().__init__(config=config)
-        self.desk = RegistryDesk(
+        self.desk: RegistryDesk = RegistryDesk(
             secret=secret,
             keys=keys or Keys(lifetime_seconds=token_seconds),
             default=Enrolment(frozenset(permissions)),
         )
-        self.endpoints = tuple(self.desk.table())
+        self.endpoints: Sequence[Endpoint] = tuple(self.desk.table())
 
     @property
     def secret(self) -> str:

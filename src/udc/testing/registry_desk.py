@@ -78,11 +78,11 @@ class RegistryDesk:
     def __init__(self, *, secret: str, keys: Keys, default: Enrolment) -> None:
         self.secret = secret
         self.keys = keys
-        self.keyring = Keyring(keys)
-        self.ambient = _ids.system()
+        self.keyring: Keyring = Keyring(keys)
+        self.ambient: _ids.Ambient = _ids.system()
         self.calls: list[RegistryCall] = []
         self.enrolled: dict[DropletId, Enrolment] = {}
-        self.records = Records()
+        self.records: Records = Records()
         self.revoked: list[dict[str, Any]] = []  # Any: JSON values
         self.is_down = False
         self.forced: Forced | None = None

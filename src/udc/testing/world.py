@@ -50,8 +50,8 @@ class World:
         self._http = HttpClient(transport_factory=lambda: FunctionTransport(house.network.exchange))
         self._clients = 0
         self.events: Recorder = house.events
-        self.faults = Faults(house)
-        self.client = self.client_for()
+        self.faults: Faults = Faults(house)
+        self.client: Context = self.client_for()
 
     async def open(self) -> None:
         """For `mesh`: the client's side begins."""

@@ -50,9 +50,11 @@ class Registry(Droplet):
         ValueError: a time that is not more than 0, or a token's life of more than an hour.
     """
 
-    id, name, steward = 1, "Registry", "udc"
-    version = "1.0"
-    capabilities = ("registry", "tokens", "discovery")
+    id: int | None = 1
+    name: str = "Registry"
+    steward: str = "udc"
+    version: str = "1.0"
+    capabilities: Sequence[str] = ("registry", "tokens", "discovery")
 
     def __init__(
         self,

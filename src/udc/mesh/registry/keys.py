@@ -136,9 +136,9 @@ class KeyRing:
         self._keeping, self._make, self._wall, self._token_seconds = keeping, make, wall, token_seconds
         self._given = list(given)
         self._state: RingState | None = None
-        self.trusted = OwnKeys()
-        self.jwks = b""
-        self.revision = ""
+        self.trusted: OwnKeys = OwnKeys()
+        self.jwks: bytes = b""
+        self.revision: str = ""
 
     @property
     def current(self) -> SigningKey:

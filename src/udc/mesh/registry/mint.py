@@ -46,8 +46,9 @@ class Mint:
     ) -> None:
         self._ring, self._ambient = ring, ambient
         self.lifetime_seconds = lifetime_seconds
-        self.issuer, self.mesh = issuer, mesh
-        self.registry = registry_audience(mesh)
+        self.issuer: str = issuer
+        self.mesh: str = mesh
+        self.registry: str = registry_audience(mesh)
 
     def own(self, droplet_id: DropletId) -> str:
         """The audience of one droplet."""

@@ -76,9 +76,9 @@ class Parts:
             lifetime_seconds=token_seconds,
         )
         self._revocations = Revocations()
-        self.verifier = self._make_verifier()
+        self.verifier: TokenVerifier = self._make_verifier()
         self._catalog = Catalog(epoch=ambient.new_id().replace("-", "")[:12], clock=clock)
-        self.register = Register(
+        self.register: Register = Register(
             self._catalog,
             lambda: self._opened,
             probe=self._probe,
