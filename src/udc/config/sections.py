@@ -16,6 +16,7 @@ from udc.config.fields import (
     JsonText,
     KeyFile,
     LogLevel,
+    Permissions,
     Port,
     PrivatePem,
     PublicPem,
@@ -129,6 +130,7 @@ class SecuritySection(Section):
     signing_key_file: KeyFile | None = None
     signing_key_id: Text | None = None
     insecure_hosts: TextList = ()
+    foreign_permissions: Permissions = ("read", "write")
     public_metrics: Flag = False
     public_openapi: Flag = False
     emergency_stop: Flag = False
