@@ -244,8 +244,9 @@ def test_the_frozen_defaults() -> None:
     assert not any(
         getattr(config.security, name)
         for name in type(config.security).model_fields
-        if name not in ("jwt_issuer", "jwt_audience", "require_auth") and "failed" not in name
+        if name not in ("jwt_issuer", "jwt_audience", "require_auth", "hsts_seconds") and "failed" not in name
     )
+    assert config.security.hsts_seconds == 365 * 24 * 3600
     assert (config.security.failed_auth_limit, config.security.failed_auth_window_seconds) == (100, 60)
     assert config.limits.model_dump() == {
         "max_body_bytes": 1_048_576,
@@ -258,7 +259,9 @@ def test_the_frozen_defaults() -> None:
         "dedup_entries": 10_000,
         "dedup_bytes": 16_777_216,
     }
-    assert (config.server.host, config.server.port) == ("127.0.0.1", 8000)
+    assert not any(config.rate.model_dump().values())
+    assert (config.cors.origins, config.cors.methods, config.cors.credentials) == ((), (), False)
+    assert (config.server.host, config.server.port, config.server.trusted_proxies) == ("127.0.0.1", 8000, ())
     assert (config.environment, config.log_level, config.data) == ("development", "INFO", Path(".udc"))
     assert set(config.build.model_dump().values()) == {None}
 
