@@ -165,7 +165,7 @@ def _registry(config: DropletConfig) -> Iterator[_Doubt]:
 
 def _trust(config: DropletConfig, *, beyond: bool, place: str, own_verifier: bool) -> Iterator[_Doubt]:
     security = config.security
-    names = ("server.host", "droplet.url")
+    names = ("server.host", "droplet.url", "server.trusted_proxies")
     if beyond and not security.require_auth:
         text = f"security.require_auth: False {place}; wanted true, or a server and URL on 127.0.0.1"
         yield _Doubt(("security.require_auth", *names), text)
