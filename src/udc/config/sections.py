@@ -62,7 +62,7 @@ class DropletSection(Section):
 class RegistrySection(Section):
     """The Registry; `heartbeat_interval` (seconds) counts only where the Registry names none.
 
-    `allow_anonymous` is for the Registry itself; unset = only on loopback.
+    `allow_anonymous` and `lease_seconds` are for the Registry itself; unset = only on loopback, and by the mesh's size.
     """
 
     id: Id = 1
@@ -73,6 +73,7 @@ class RegistrySection(Section):
     auto_register: Flag = True
     heartbeat_interval: Seconds = 10.0
     allow_anonymous: Flag | None = None
+    lease_seconds: Seconds | None = None
 
 
 class OrchestratorSection(Section):
