@@ -11,7 +11,7 @@ import anyio
 
 from udc._ids import Ambient
 from udc.errors import ContractError, Draining, InternalError, NotReady, PayloadTooLarge, UdcError
-from udc.instrument import Instrument, RequestAnswered
+from udc.instrument import Instrument, request_answered
 from udc.lifecycle import SERVING, Lifecycle, Phase
 from udc.rings import current_droplet
 from udc.surface._base import Endpoint, HttpRequest, HttpResponse
@@ -189,13 +189,13 @@ class HttpSurface:
         self, request: HttpRequest, endpoint: Endpoint | None, response: HttpResponse, code: str | None, begun: float
     ) -> None:
         self._instrument.emit(
-            RequestAnswered(
-                method=request.method if request.method in _METHODS else "OTHER",
-                route=endpoint.path if endpoint else "",
-                status=response.status,
-                seconds=self._clock() - begun,
-                trace_id=request.trace_id,
-                error_code=code,
+            request_answered(
+                request.method if request.method in _METHODS else "OTHER",
+                endpoint.path if endpoint else "",
+                response.status,
+                self._clock() - begun,
+                request.trace_id,
+                code,
             )
         )
 
