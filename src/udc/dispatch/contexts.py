@@ -49,18 +49,7 @@ class Contexts:
         progress: Progress | None = None,
     ) -> Context:
         """The context of the handler that answers the message."""
-        lineage = Lineage(
-            trace_id=message.trace_id, hops=message.hops + 1, deadline=deadline, on_behalf_of=message.on_behalf_of
-        )
-        return Context(
-            self.sender,
-            ambient=self.ambient,
-            metrics=self.metrics,
-            lineage=lineage,
-            message=message,
-            principal=principal,
-            progress=progress,
-        )
+        return Context(self.sender, self.ambient, self.metrics, None, message, principal, progress, deadline)
 
     def tracing(self, lineage: Lineage | None = None) -> Context:
         """A context that answers no message, for a hook or one run of a job: all its calls share a trace."""

@@ -24,6 +24,7 @@ _LONGEST_PAUSE_SECONDS: Final = 0.05
 """Between two attempts to cancel what does not end. The second follows the first at once, as anyio's do."""
 
 BareTask: TypeAlias = asyncio.Task[Any]  # Any: whatever its coroutine returns
+"""A task of asyncio that no anyio scope surrounds."""
 
 
 @cache

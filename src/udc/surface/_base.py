@@ -83,6 +83,29 @@ class HttpRequest:
         return self.principal
 
 
+_NO_PARAMS: Final[dict[str, str]] = {}
+
+
+def requested(
+    method: str, path: str, headers: Mapping[str, str], query_string: str, client: str | None, scheme: str
+) -> HttpRequest:
+    """An `HttpRequest` without a body yet, at a third of its constructor's price: for adapters."""
+    request = object.__new__(HttpRequest)
+    request.method = method
+    request.path = path
+    request.headers = headers
+    request.query_string = query_string
+    request.body = b""
+    request.client = client
+    request.scheme = scheme
+    request.disconnected = None
+    request.params = _NO_PARAMS
+    request.principal = None
+    request.trace_id = ""
+    request.standing = ()
+    return request
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpResponse:
     """One HTTP response.
