@@ -101,8 +101,11 @@ async def test_what_was_done_but_not_told_is_told_after_the_restart(tmp_path: Pa
         world.faults.heal("Orchestrator")
 
         assert (await handle.finished(timeout_seconds=60))["result"] == {"counted": 5}
+        await world.events.wait_for(TaskReported)
+        await anyio.sleep(1)
         await restarted(world)
         await anyio.sleep(60)
+        assert len(world.events.of(TaskReported)) == 1
         assert terminals(world.orchestrator) == {(handle.task_id, 1): 1}
         assert runs == {(handle.task_id, 1): 1}
 
