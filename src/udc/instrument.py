@@ -193,6 +193,22 @@ class KeysFailed(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RevocationsFetched(Event):
+    """The Registry's list of revoked tokens was read anew; `entries` are those that are refused now."""
+
+    revision: str | None
+    entries: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevocationsFailed(Event):
+    """The list of revoked tokens could not be read; what is known stays refused."""
+
+    error: str
+    retry_in_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AuthenticationFailed(Event):
     """A guarded path was called without a valid token."""
 
