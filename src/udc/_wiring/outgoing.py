@@ -16,7 +16,7 @@ from udc.discovery import Discovery
 from udc.identity._base import Tokens
 from udc.instrument import Instrument
 from udc.messages import Peer
-from udc.messenger import Messenger
+from udc.messenger import Errands, Messenger
 from udc.transports._base import Transport
 from udc.transports._exchange import audiences
 from udc.transports.http import HttpTransport
@@ -49,6 +49,21 @@ def make_messenger(
         me=me,
         ambient=ambient,
         instrument=instrument,
+        timeout_seconds=config.limits.call_timeout_seconds,
+    )
+
+
+def make_errands(
+    directory: Directory, client: HttpClient, tokens: Tokens, *, config: DropletConfig, ambient: Ambient
+) -> Errands:
+    """What calls peers' own endpoints."""
+    return Errands(
+        directory,
+        client,
+        tokens,
+        audience_of=audiences(config.security.jwt_audience),
+        insecure_hosts=frozenset(config.security.insecure_hosts),
+        ambient=ambient,
         timeout_seconds=config.limits.call_timeout_seconds,
     )
 

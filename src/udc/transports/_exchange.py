@@ -44,24 +44,39 @@ def audiences(mesh: str) -> AudienceOf:
 async def exchange(peer: Peer, message: Message, *, post: Post, tokens: Tokens, audience_of: AudienceOf) -> Reply:
     """Deliver once: encode, post with the peer's token, once more with a new one after a 401, decode.
 
-    While no token of the peer's own audience is to be had, the mesh's goes to it (contract section 6: it takes both).
-
     The headers are made here and nowhere else: nothing of a request that we are answering (its `Authorization`
     least of all) is passed on.
 
     Raises:
         PeerError, PeerUnreachable, ConnectionLost, InvalidReply, TokenError: see `Transport.deliver`.
     """
+
+    async def send(token: Token) -> HttpAnswer:
+        return await _post(peer, message, post, token)
+
+    return _decoded(peer, message, await authorized(peer, send, tokens=tokens, audience_of=audience_of))
+
+
+async def authorized(
+    peer: Peer, send: Callable[[Token], Awaitable[HttpAnswer]], *, tokens: Tokens, audience_of: AudienceOf
+) -> HttpAnswer:
+    """Send with the token that the peer is shown, and once more with a new one after a 401.
+
+    While no token of the peer's own audience is to be had, the mesh's goes to it (contract section 6: it takes both).
+
+    Raises:
+        TokenError: there is no token for it; and whatever `send` raises.
+    """
     audience, token = await token_for(peer, audience_of(peer), tokens)
-    answer = await _post(peer, message, post, token)
-    if answer.status == _UNAUTHORIZED:
-        try:
-            token = await tokens.renew(audience, token)
-        except TokenError:
-            # The peer's refusal is what happened; that there is no better token is its context.
-            return _decoded(peer, message, answer)
-        answer = await _post(peer, message, post, token)
-    return _decoded(peer, message, answer)
+    answer = await send(token)
+    if answer.status != _UNAUTHORIZED:
+        return answer
+    try:
+        token = await tokens.renew(audience, token)
+    except TokenError:
+        # The peer's refusal is what happened; that there is no better token is its context.
+        return answer
+    return await send(token)
 
 
 async def token_for(peer: Peer, audience: str | None, tokens: Tokens) -> tuple[str | None, Token]:
