@@ -10,7 +10,16 @@ from urllib.parse import urlsplit
 import anyio
 
 from udc._wiring.settings import Settings
-from udc.clients._base import Beat, BeatAnswer, Changes, Listing, Registered, Registration, RegistryClient
+from udc.clients._base import (
+    Beat,
+    BeatAnswer,
+    Changes,
+    Listing,
+    Registered,
+    Registration,
+    RegistryClient,
+    RevocationList,
+)
 from udc.clients._calls import PEER
 from udc.config import is_loopback
 from udc.datadir import DataDirectory
@@ -125,6 +134,10 @@ class NearbyRegistry:
     async def changes(self, since: str, *, wait_seconds: float) -> Changes | None:
         """See `RegistryClient.changes`."""
         return await self._now().changes(since, wait_seconds=wait_seconds)
+
+    async def revocations(self) -> RevocationList | None:
+        """See `RegistryClient.revocations`."""
+        return await self._now().revocations()
 
     def _now(self) -> RegistryClient:
         found = self._nearby.look()

@@ -126,6 +126,11 @@ class Discovery:
         """What the Registry tells of the droplet with that canonical id; `None` when it knows none."""
         return self._index.get(key)
 
+    async def refresh(self) -> None:
+        """Ask the Registry now who there is; that it cannot be asked is noted, not raised. Nothing without one."""
+        if self._follower is not None:
+            await self._follower.refresh()
+
     async def open(self, directory: Path, *, late: bool = False) -> None:
         """Keep what is known in this directory from now on, and start from what lies there.
 
