@@ -170,7 +170,9 @@ class Composition:
             instrument=self.instrument,
             ambient=self.ambient,
             limit=lambda: self.settings.config.limits.in_flight,
+            book=self.storage.tasks,
         )
+        self.storage.tasks.serve(restore=self.desk.restore, everything=self.desk.remembered)
         self.working = Working(
             self.desk,
             chat=work.run_chat(self.dispatcher) if self.table.chat else None,
