@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import anyio
@@ -40,6 +41,11 @@ class Hosted:
     def grace_seconds(self) -> float:
         """How long work in flight may go on when it stops."""
         return self.config.limits.grace_seconds
+
+    @property
+    def trusted_proxies(self) -> Sequence[str]:
+        """Addresses and networks whose word is taken about where a request comes from."""
+        return self.config.server.trusted_proxies
 
     async def until_stopping(self) -> None:
         """Return when it has been asked to stop, by whomever."""

@@ -106,7 +106,7 @@ class Messages:
             message_id=message.message_id,
             duplicate=duplicate,
         )
-        return HttpResponse(body=encode_receipt(receipt, dialect=message.dialect))
+        return HttpResponse(body=encode_receipt(receipt, dialect=message.dialect), headers=request.standing)
 
     def table(self) -> list[Endpoint]:
         """The row of this endpoint; it is answered in every phase, because cancels are."""
