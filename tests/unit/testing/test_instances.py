@@ -94,7 +94,7 @@ async def test_one_of_them_is_killed_stopped_and_restarted() -> None:
         old_id = first.instance_id
 
         world.faults.crash(first)
-        assert (first.alive, second.alive) == (False, True)
+        assert (first.alive, second.alive, second.presence) == (False, True, "registered")
         assert await asked(world) == await called(world) == {"two"}
         await world.faults.restart(first)
         assert first.instance_id != old_id
