@@ -6,9 +6,9 @@ import os
 import sqlite3
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -184,6 +184,16 @@ class Database:
         while self._idle_readers:
             self._idle_readers.pop().close()
         self._writer.close()
+
+
+class OpenDatabase(Protocol):
+    """Opens a database; `Database.open` is one."""
+
+    def __call__(
+        self, path: Path | str, migrations: Sequence[str], *, threads: bool = True
+    ) -> AbstractAsyncContextManager[Database]:
+        """See `Database.open`."""
+        ...
 
 
 class _Write(Generic[T]):

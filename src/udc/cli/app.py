@@ -101,6 +101,26 @@ def mesh(
 
 
 @app.command()
+def demo(
+    once: Annotated[
+        bool, typer.Option("--once", help="End after the tour; exit code 0 only when all of it really happened.")
+    ] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="JSON for machines: an object for each step, and one for the whole.")
+    ] = False,
+) -> None:
+    """See a mesh at work: a tour with processes of its own, and real numbers.
+
+    They run on free ports and in a temporary folder, and nothing is left of them. Without --once the mesh goes on
+    after the tour until Ctrl+C.
+    """
+    from udc.cli.demo import running
+
+    with told():
+        raise typer.Exit(running.demo(once=once, as_json=json))
+
+
+@app.command()
 def token(
     droplet_id: Annotated[int, typer.Option("--droplet-id", metavar="N", min=1, help="Whom the token names.")],
     permissions: Annotated[

@@ -124,6 +124,12 @@ Url: TypeAlias = Annotated[
 TextList: TypeAlias = Annotated[
     tuple[Text, ...], BeforeValidator(_comma_list), Wanted("texts separated by commas, or a JSON list of texts")
 ]
+Permissions: TypeAlias = Annotated[
+    tuple[Literal["read", "write", "admin"], ...],
+    BeforeValidator(_comma_list),
+    Field(min_length=1),
+    Wanted("some of read, write and admin, separated by commas, or a JSON list of them"),
+]
 PublicPem: TypeAlias = Annotated[str, AfterValidator(_public_pem), Wanted("a public key in PEM form")]
 PrivatePem: TypeAlias = Annotated[Secret, AfterValidator(_private_pem), Wanted("a private key in PEM form")]
 

@@ -18,6 +18,7 @@ from udc.config.fields import (
     LogLevel,
     NetworkList,
     OriginList,
+    Permissions,
     Port,
     PrivatePem,
     PublicPem,
@@ -61,7 +62,7 @@ class DropletSection(Section):
 class RegistrySection(Section):
     """The Registry; `heartbeat_interval` (seconds) counts only where the Registry names none.
 
-    `allow_anonymous` is for the Registry itself; unset = only on loopback.
+    `allow_anonymous` and `lease_seconds` are for the Registry itself; unset = only on loopback, and by the mesh's size.
     """
 
     id: Id = 1
@@ -72,6 +73,7 @@ class RegistrySection(Section):
     auto_register: Flag = True
     heartbeat_interval: Seconds = 10.0
     allow_anonymous: Flag | None = None
+    lease_seconds: Seconds | None = None
 
 
 class OrchestratorSection(Section):
@@ -134,6 +136,7 @@ class SecuritySection(Section):
     signing_key_file: KeyFile | None = None
     signing_key_id: Text | None = None
     insecure_hosts: TextList = ()
+    foreign_permissions: Permissions = ("read", "write")
     public_metrics: Flag = False
     public_openapi: Flag = False
     emergency_stop: Flag = False

@@ -110,6 +110,11 @@ class Discovery:
             return self._index.offering(capability)
         return tuple(dict.fromkeys((*self._static.droplets(), *(known.key for known in self._index))))
 
+    async def refresh(self) -> None:
+        """Ask the Registry now who there is; that it cannot be asked is noted, not raised. Nothing without one."""
+        if self._follower is not None:
+            await self._follower.refresh()
+
     async def open(self, directory: Path, *, late: bool = False) -> None:
         """Keep what is known in this directory from now on, and start from what lies there.
 

@@ -76,7 +76,7 @@ class Mesh:
             raise ConfigError([f"data: a mesh runs from {self.data.root} already{where}; use it, or another --data"])
 
     def _registry(self, ports: Ports | None) -> _serve.Part:
-        registry = Registry(data=self.data)
+        registry = Registry(data=self.data, lease_seconds=self._config.registry.lease_seconds)
         settings = {"droplet.id": self._config.registry.id}
         return self._part(registry, settings, port=None if ports is None else ports.registry, on_serving=self._told)
 

@@ -2,37 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import anyio
 from anyio.abc import TaskStatus
 
 from udc._http import HttpAnswer, HttpClient
 from udc._http.memory import FunctionTransport
-from udc.instrument import Event, Hook
+from udc.instrument import Event, Hook, PhaseChanged, RegistrationAccepted, RegistrationFailed
+from udc.lifecycle import SERVING
 from udc.transports.memory import MemoryNetwork
 
 if TYPE_CHECKING:
-    from udc.surface._base import Surface
+    from udc._wiring.hosted import Hosted
 
 Headers = tuple[tuple[str, str], ...]
-
-
-class Hosted(Protocol):
-    """A droplet made ready for one life."""
-
-    @property
-    def surface(self) -> Surface:
-        """Where its requests go."""
-        ...
-
-    async def serve(self, *, task_status: TaskStatus[None]) -> None:
-        """Live once."""
-        ...
-
-    def request_stop(self, *, at_once: bool = False) -> None:
-        """Ask for the graceful end."""
-        ...
 
 
 class Killed(Exception):
@@ -75,6 +59,28 @@ class Line:
                 finally:
                     self._under_way.discard(scope)
         raise Killed("this droplet was killed by the test")
+
+
+class Arrival:
+    """A hook that learns how the first registration of a life went, once the droplet was ready for it."""
+
+    def __init__(self) -> None:
+        self._ready = False
+        self._accepted = False
+        self._told = anyio.Event()
+
+    def __call__(self, event: Event, /) -> None:
+        """Take an event of that life."""
+        if isinstance(event, PhaseChanged):
+            self._ready = self._ready or event.after in SERVING
+        elif self._ready and isinstance(event, RegistrationAccepted | RegistrationFailed):
+            self._accepted = self._accepted or isinstance(event, RegistrationAccepted)
+            self._told.set()
+
+    async def registered(self) -> bool:
+        """Wait for the first attempt; whether it succeeded."""
+        await self._told.wait()
+        return self._accepted
 
 
 class Life:

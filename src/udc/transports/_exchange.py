@@ -52,7 +52,7 @@ async def exchange(peer: Peer, message: Message, *, post: Post, tokens: Tokens, 
     Raises:
         PeerError, PeerUnreachable, ConnectionLost, InvalidReply, TokenError: see `Transport.deliver`.
     """
-    audience, token = await _token(peer, audience_of(peer), tokens)
+    audience, token = await token_for(peer, audience_of(peer), tokens)
     answer = await _post(peer, message, post, token)
     if answer.status == _UNAUTHORIZED:
         try:
@@ -64,7 +64,7 @@ async def exchange(peer: Peer, message: Message, *, post: Post, tokens: Tokens, 
     return _decoded(peer, message, answer)
 
 
-async def _token(peer: Peer, audience: str | None, tokens: Tokens) -> tuple[str | None, Token]:
+async def token_for(peer: Peer, audience: str | None, tokens: Tokens) -> tuple[str | None, Token]:
     """The token to show, and whose audience it is of.
 
     Raises:

@@ -44,6 +44,9 @@ TAKEN: list[tuple[str, object, object]] = [
     ("security.insecure_hosts", '["a", "b"]', ("a", "b")),
     ("security.insecure_hosts", ["a"], ("a",)),
     ("security.insecure_hosts", (), ()),
+    ("security.foreign_permissions", "read", ("read",)),
+    ("security.foreign_permissions", "write, admin", ("write", "admin")),
+    ("security.foreign_permissions", ["read"], ("read",)),
     ("security.public_key", PUBLIC, f"{PUBLIC}\n"),
     ("security.public_key", PUBLIC.replace("\n", "\\n"), f"{PUBLIC}\n"),
     ("security.public_key", PUBLIC.replace("PUBLIC", "RSA PUBLIC"), f"{PUBLIC}\n".replace("PUBLIC", "RSA PUBLIC")),
@@ -110,6 +113,8 @@ REFUSED: list[tuple[str, object]] = [
     ("security.insecure_hosts", '["a", 5]'),
     ("security.insecure_hosts", "[a"),
     ("security.insecure_hosts", 5),
+    ("security.foreign_permissions", "fly"),
+    ("security.foreign_permissions", []),
     ("cors.origins", "app.example"),
     ("cors.origins", "null"),
     ("cors.origins", "https://app.example/path"),
@@ -262,10 +267,12 @@ def test_the_frozen_defaults() -> None:
         "fullpotential.droplets",
     )
     assert config.security.require_auth
+    assert config.security.foreign_permissions == ("read", "write")
     assert not any(
         getattr(config.security, name)
         for name in type(config.security).model_fields
-        if name not in ("jwt_issuer", "jwt_audience", "require_auth", "hsts_seconds") and "failed" not in name
+        if name not in ("jwt_issuer", "jwt_audience", "require_auth", "foreign_permissions", "hsts_seconds")
+        and "failed" not in name
     )
     assert config.security.hsts_seconds == 365 * 24 * 3600
     assert (config.security.failed_auth_limit, config.security.failed_auth_window_seconds) == (100, 60)

@@ -25,7 +25,7 @@ def default_of(name: str) -> str:
     if value in (None, "", ()):
         return "–"
     if isinstance(value, tuple):
-        value = ", ".join(value)
+        value = ", ".join(map(str, value))
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 
