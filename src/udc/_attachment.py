@@ -223,15 +223,13 @@ class Attachments:
         self._all.append(attachment)
 
     def of(self, droplet: Attachable | None) -> Attachment:
-        """That droplet's; of the only one when none is named.
+        """That droplet's; when none is named that of the only one, or of the one without a prefix.
 
         Raises:
             DefinitionError: it is not attached here, or none was named of several.
         """
-        if droplet is None and self.alone:
-            return self._all[0]
         for each in self._all:
-            if each.droplet is droplet:
+            if each.droplet is droplet or (droplet is None and (self.alone or not each.prefix)):
                 return each
         names = ", ".join(each.name for each in self._all) or "none"
         wanted = "say which droplet is meant" if droplet is None else f"{type(droplet).__name__} is not attached here"

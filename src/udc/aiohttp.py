@@ -83,7 +83,7 @@ async def principal(
     Args:
         permission: `read`, `write` or `admin`, which includes both.
         scope: a scope that will do in place of the permission.
-        droplet: whose keys and audience count; needed only where several are attached.
+        droplet: whose keys and audience count; needed only where several are attached and none without a prefix.
 
     Raises:
         aiohttp.web.HTTPException: they may not; it holds the contract's answer.
@@ -101,7 +101,7 @@ def mesh(request: web.Request, *, droplet: Attachable | None = None) -> Context:
     """Calls to peers from a route of the application, in the droplet's name.
 
     Args:
-        droplet: which; needed only where several are attached.
+        droplet: which; needed only where several are attached and none without a prefix.
 
     Raises:
         aiohttp.web.HTTPException: the droplet does not run; it holds the contract's answer.
@@ -120,7 +120,10 @@ class _Refused(web.HTTPException):
 
     def __init__(self, answer: HttpResponse) -> None:
         self.status_code = answer.status
-        super().__init__(headers=dict(_headers(answer)), body=_content(answer))
+        super().__init__()
+        self.body = _content(answer)  # set apart, for the constructor would add a charset
+        for name, value in _headers(answer):
+            self.headers[name] = value
 
 
 class _Served:

@@ -76,7 +76,7 @@ def principal(
     Args:
         permission: `read`, `write` or `admin`, which includes both.
         scope: a scope that will do in place of the permission.
-        droplet: whose keys and audience count; needed only where several are attached.
+        droplet: whose keys and audience count; needed only where several are attached and none without a prefix.
 
     Returns:
         What gives the `Principal`.
@@ -96,7 +96,7 @@ def mesh(*, droplet: Attachable | None = None) -> Callable[..., Awaitable[Contex
     """A dependency that gives calls to peers in the droplet's name: `Depends(mesh())`.
 
     Args:
-        droplet: which; needed only where several are attached.
+        droplet: which; needed only where several are attached and none without a prefix.
 
     Returns:
         What gives the `Context`; the request is answered 503 while the droplet does not run.

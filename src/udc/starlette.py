@@ -71,7 +71,7 @@ async def principal(
     Args:
         permission: `read`, `write` or `admin`, which includes both.
         scope: a scope that will do in place of the permission.
-        droplet: whose keys and audience count; needed only where several are attached.
+        droplet: whose keys and audience count; needed only where several are attached and none without a prefix.
 
     Raises:
         ContractError: they may not; answered as the contract says.
@@ -85,7 +85,7 @@ def mesh(request: HTTPConnection, *, droplet: Attachable | None = None) -> Conte
     """Calls to peers from a route of the application, in the droplet's name.
 
     Args:
-        droplet: which; needed only where several are attached.
+        droplet: which; needed only where several are attached and none without a prefix.
 
     Raises:
         NotReady: the droplet does not run; answered as the contract says.

@@ -16,6 +16,7 @@ from udc._types import UNSET
 
 READ, WRITE, ADMIN = ("read",), ("write",), ("admin",)
 Judge = Callable[[Any], bool]
+NO_CHANGES: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -302,7 +302,12 @@ async def serving(kind: Kind, app: Any) -> AsyncIterator[Host]:
 
 @asynccontextmanager
 async def _in_memory(kind: Kind, app: Any) -> AsyncIterator[Host]:
-    life = Life(app)
+    state: dict[str, Any] = {}
+
+    async def stateful(scope: Any, receive: Any, send: Any) -> None:
+        await app({**scope, "state": state if scope["type"] == "lifespan" else state.copy()}, receive, send)
+
+    life = Life(stateful)
 
     async def stop() -> None:
         life.stop.set()
@@ -311,7 +316,7 @@ async def _in_memory(kind: Kind, app: Any) -> AsyncIterator[Host]:
     async with anyio.create_task_group() as tasks:
         await tasks.start(life.run)
         try:
-            yield Host(kind, app, MemoryClient(app), stop)
+            yield Host(kind, stateful, MemoryClient(stateful), stop)
         finally:
             life.stop.set()
 
