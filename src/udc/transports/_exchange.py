@@ -81,7 +81,7 @@ async def authorized(
     Raises:
         TokenError: there is no token for it; and whatever `send` raises.
     """
-    audience, token = await token_for(peer, audience_of(peer), tokens)
+    audience, token = await _token(peer, audience_of(peer), tokens)
     answer = await send(token)
     if answer.status != _UNAUTHORIZED:
         return answer
