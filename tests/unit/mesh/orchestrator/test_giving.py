@@ -271,6 +271,22 @@ async def test_what_ended_while_the_orchestrator_was_away_is_heard_when_it_is_ba
     assert (record["status"], record["attempt"], worker.began) == ("completed", 1, ["running"])
 
 
+async def test_who_died_while_the_orchestrator_was_away_has_lost_its_task() -> None:
+    """The droplet never comes back to say so: the Orchestrator must have remembered whom it gave the task to."""
+    async with SqliteStore.open(None, threads=False) as store:
+        async with tasks(Worker, Second, orchestrator=lambda: Orchestrator(store=store)) as desk:
+            running = await desk.create("running", seconds=20)
+            first = (await desk.until(running, "in_progress"))["assigned_droplet_id"]
+            desk.world.faults.crash("Orchestrator")
+            desk.world.faults.crash(first)
+            await anyio.sleep(1)
+            await desk.world.faults.restart("Orchestrator")
+            record = await desk.end(running)
+
+    assert (record["status"], record["attempt"]) == ("completed", 2)
+    assert record["assigned_droplet_id"] != first
+
+
 async def test_an_answer_that_was_lost_does_not_run_it_twice() -> None:
     worker = Worker()
     async with tasks(worker) as desk:
