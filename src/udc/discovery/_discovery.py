@@ -126,6 +126,14 @@ class Discovery:
         """What the Registry tells of the droplet with that canonical id; `None` when it knows none."""
         return self._index.get(key)
 
+    def seen(self, target: DropletId) -> Peer | None:
+        """Whom a message for that target would be tried at first; asks nobody, and raises nothing."""
+        try:
+            found = self._look(wanted_of(target))
+        except UnknownPeer:
+            return None
+        return found[0] if found else None
+
     async def refresh(self) -> None:
         """Ask the Registry now who there is; that it cannot be asked is noted, not raised. Nothing without one."""
         if self._follower is not None:
