@@ -130,7 +130,7 @@ class FakeOrchestrator(Droplet):
             droplet: its id or name.
             task_type: which of its `@task` handlers.
             payload: what the handler works on.
-            task_id: of an earlier handle, to give that task again; its handle is returned.
+            task_id: of an earlier handle, to give that task again (its handle is returned), or one of `new_task_id`.
             attempt: from 1.
             deadline: aware; when it must be done, by the mesh's clock (`world.now()`).
 
@@ -153,6 +153,10 @@ class FakeOrchestrator(Droplet):
             task["deadline"] = iso_utc(deadline)
         await self.mesh.request(droplet, "POST", "/task", task)
         return handle
+
+    def new_task_id(self) -> str:
+        """An id for a task that is to be given more than once, in the mesh's repeatable order."""
+        return self._ambient.new_id()
 
     @event("*")
     async def take(self, ctx: Context) -> None:

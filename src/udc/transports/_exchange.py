@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Final, TypeAlias
+from typing import Final, Protocol, TypeAlias, TypeVar
 
 from udc._http import HttpAnswer
 from udc.errors import TokenError
@@ -44,6 +44,8 @@ def audiences(mesh: str) -> AudienceOf:
 async def exchange(peer: Peer, message: Message, *, post: Post, tokens: Tokens, audience_of: AudienceOf) -> Reply:
     """Deliver once: encode, post with the peer's token, once more with a new one after a 401, decode.
 
+    While no token of the peer's own audience is to be had, the mesh's goes to it (contract section 6: it takes both).
+
     The headers are made here and nowhere else: nothing of a request that we are answering (its `Authorization`
     least of all) is passed on.
 
@@ -57,9 +59,21 @@ async def exchange(peer: Peer, message: Message, *, post: Post, tokens: Tokens, 
     return _decoded(peer, message, await authorized(peer, send, tokens=tokens, audience_of=audience_of))
 
 
+class Answered(Protocol):
+    """An answer, or its beginning."""
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        ...
+
+
+A = TypeVar("A", bound=Answered)
+
+
 async def authorized(
-    peer: Peer, send: Callable[[Token], Awaitable[HttpAnswer]], *, tokens: Tokens, audience_of: AudienceOf
-) -> HttpAnswer:
+    peer: Peer, send: Callable[[Token], Awaitable[A]], *, tokens: Tokens, audience_of: AudienceOf
+) -> A:
     """Send with the token that the peer is shown, and once more with a new one after a 401.
 
     While no token of the peer's own audience is to be had, the mesh's goes to it (contract section 6: it takes both).
@@ -67,7 +81,7 @@ async def authorized(
     Raises:
         TokenError: there is no token for it; and whatever `send` raises.
     """
-    audience, token = await token_for(peer, audience_of(peer), tokens)
+    audience, token = await _token(peer, audience_of(peer), tokens)
     answer = await send(token)
     if answer.status != _UNAUTHORIZED:
         return answer
@@ -79,7 +93,7 @@ async def authorized(
     return await send(token)
 
 
-async def token_for(peer: Peer, audience: str | None, tokens: Tokens) -> tuple[str | None, Token]:
+async def _token(peer: Peer, audience: str | None, tokens: Tokens) -> tuple[str | None, Token]:
     """The token to show, and whose audience it is of.
 
     Raises:
