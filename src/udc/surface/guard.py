@@ -86,6 +86,17 @@ class Guard:
             details={"missing_permission": endpoint.access, "scope": endpoint.scope},
         )
 
+    def expect(self, endpoint: Endpoint, request: HttpRequest) -> None:
+        """Refuse at a glance who shows no token where one is needed; what a token says is not looked at.
+
+        Raises:
+            Unauthorized: there is none.
+            RateLimited: the same, from an address that has failed too often.
+        """
+        guarded = endpoint.access != "public" and endpoint.authenticate is None
+        if guarded and getattr(self._verifier, "needs_token", False) and not bearer_of(request):
+            self._refuse(Unauthorized("there is no bearer token"), endpoint, request)
+
     def _refuse(self, refusal: Unauthorized, endpoint: Endpoint, request: HttpRequest) -> NoReturn:
         self._instrument.emit(AuthenticationFailed(client=request.client, route=endpoint.path, reason=refusal.message))
         wait = self._failures.note(address_key(request.client))
