@@ -169,6 +169,10 @@ def _request(scope: Scope) -> HttpRequest:
     )
 
 
+request_of = _request
+"""The request that an HTTP connection's scope tells of, without its body; for other adapters."""
+
+
 async def _take_body(request: HttpRequest, receive: Receive, surface: Surface, scope: Scope) -> HttpResponse | None:
     """Give the request its body; the answer to one that gets none."""
     begun = begin(receive)
@@ -241,3 +245,7 @@ async def _close(body: AsyncIterator[bytes]) -> None:
 async def _until_disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
+
+
+close_stream = _close
+"""For other adapters."""

@@ -10,7 +10,19 @@ from typing import Any, Final, Protocol
 import anyio
 
 from udc._ids import Ambient
-from udc.errors import ContractError, DeadlineExceeded, Draining, InternalError, NotReady, PayloadTooLarge, UdcError
+from udc._types import Access
+from udc.errors import (
+    ContractError,
+    DeadlineExceeded,
+    Draining,
+    InternalError,
+    NotFound,
+    NotReady,
+    PayloadTooLarge,
+    RateLimited,
+    UdcError,
+)
+from udc.identity.claims import Principal
 from udc.instrument import Instrument, RequestAnswered
 from udc.lifecycle import SERVING, Lifecycle, Phase
 from udc.rings import current_droplet
@@ -169,14 +181,42 @@ class HttpSurface:
         try:
             endpoint, _ = self.routes.find(request.method, request.path)
             self._guard.expect(endpoint, request)
-        except ContractError as fault:
-            return self._refused(fault, request)
+        except ContractError as error:
+            return self._refused(self._counted(error, request), request)
         return None
+
+    def _counted(self, fault: ContractError, request: HttpRequest) -> ContractError:
+        """The fault of a request that is answered here, or that there were too many of them from its address."""
+        try:
+            if self.edge.rates is not None:
+                self.edge.rates.admit_address(request)
+        except RateLimited as limited:
+            return limited
+        return fault
 
     def _refused(self, fault: ContractError, request: HttpRequest) -> HttpResponse:
         response = self._refusal(fault, request)
         self._note(request, None, response, fault.code, self._clock())
         return response
+
+    async def admit(self, request: HttpRequest, access: Access, *, scope: str | None) -> Principal:
+        """Who calls an endpoint that is not in the table: a route of the application around the droplet.
+
+        Raises:
+            ContractError: they may not; see `Guard.admit`.
+        """
+        row = Endpoint(method=request.method, path=request.path, access=access, scope=scope, handler=_elsewhere)
+        rates = self.edge.rates
+        if rates is not None:
+            rates.admit_address(request)
+        principal = await self._guard.admit(row, request)
+        if rates is not None:
+            rates.admit_caller(principal)
+        return principal
+
+    def refuse(self, error: Exception, request: HttpRequest) -> HttpResponse:
+        """The answer to what such a route raised."""
+        return self._refusal(self._fault(error, request), request)
 
     async def _answer(self, endpoint: Endpoint, request: HttpRequest) -> HttpResponse:
         if _is_guarded(endpoint):
@@ -232,6 +272,15 @@ class HttpSurface:
 
 def _is_guarded(endpoint: Endpoint) -> bool:
     return endpoint.access != "public" or endpoint.authenticate is not None
+
+
+async def _elsewhere(_: HttpRequest) -> HttpResponse:
+    """Stands for a handler that is not ours to call.
+
+    Raises:
+        NotFound: always.
+    """
+    raise NotFound("this is answered by the application around the droplet")
 
 
 def _response(answer: Any, endpoint: Endpoint) -> HttpResponse:  # Any: whatever a handler returns
