@@ -137,6 +137,7 @@ def of(parts: Composition) -> Membership:
             usage=lambda: usage(parts.stats),
         ),
         nearby=parts.nearby,
+        mesh_size=lambda: parts.directory.told_of,
         tokens=parts.tokens,
         keys=parts.keys,
         proofs=parts.proofs,
@@ -151,6 +152,7 @@ def make_membership(
     caller: Caller,
     *,
     nearby: Nearby | None,
+    mesh_size: Callable[[], int],
     **consequences: Any,  # Any: what `Consequences` takes
 ) -> Membership:
     """The Registry's client, and the loop that keeps us registered where that is wanted.
@@ -175,6 +177,7 @@ def make_membership(
         ambient=consequences["ambient"],
         instrument=consequences["instrument"],
         beat_seconds=config.registry.heartbeat_interval,
+        mesh_size=mesh_size,
     )
     return Membership(registry, loop)
 

@@ -110,6 +110,11 @@ class Discovery:
             return self._index.offering(capability)
         return tuple(dict.fromkeys((*self._static.droplets(), *(known.key for known in self._index))))
 
+    @property
+    def told_of(self) -> int:
+        """How many droplets the Registry has told of, in this life or, where there is a disk, in the one before."""
+        return len(self._index)
+
     async def refresh(self) -> None:
         """Ask the Registry now who there is; that it cannot be asked is noted, not raised. Nothing without one."""
         if self._follower is not None:
