@@ -15,7 +15,8 @@ from anyio.abc import TaskStatus
 
 from udc._ids import system
 from udc.errors import LifecycleError, NotReady
-from udc.surface._base import HttpRequest, HttpResponse, Surface
+from udc.surface._base import HttpRequest, HttpResponse, Standing, Surface
+from udc.surface.edge import Edge
 from udc.wire.faults import encode_error
 
 Scope: TypeAlias = MutableMapping[str, Any]  # Any: ASGI's own
@@ -102,7 +103,7 @@ class App:
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._hosted is None:
-            await _send(_not_started(), scope, receive, send, anyio.sleep_forever)
+            await _send(_not_started(_request(scope)), scope, receive, send, anyio.sleep_forever)
             return
         surface, over = self._hosted.surface, self._hosted.over
         request = _request(scope)
@@ -134,7 +135,7 @@ async def _serve(hosted: Hosted, *, task_status: TaskStatus[None]) -> None:
     await hosted.serve(task_status=task_status)
 
 
-def _not_started() -> HttpResponse:
+def _not_started(request: HttpRequest) -> HttpResponse:
     refusal = NotReady(
         "the droplet has not been started",
         retry_after_seconds=1,
@@ -142,7 +143,7 @@ def _not_started() -> HttpResponse:
     )
     ambient = system()
     status, headers, body = encode_error(refusal, trace_id=ambient.new_id(), now=ambient.now())
-    return HttpResponse(status=status, headers=headers, body=body)
+    return Edge().dressed(HttpResponse(status=status, headers=headers, body=body), request, guarded=True)
 
 
 def _reason(error: BaseException) -> str:
@@ -171,6 +172,10 @@ def _request(scope: Scope) -> HttpRequest:
     )
 
 
+request_of = _request
+"""The request that an HTTP connection's scope tells of, without its body; for other adapters."""
+
+
 class _CallerLeft(Exception):
     """The caller went away before the end of its request."""
 
@@ -191,11 +196,13 @@ async def _body(receive: Receive, limit: int) -> bytes | None:
 
 
 async def _send(response: HttpResponse, scope: Scope, receive: Receive, send: Send, over: Until) -> None:
-    headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in response.headers]
+    given = response.headers
+    headers = list((given if isinstance(given, Standing) else Standing(given)).encoded)
     if response.media_type is not None and response.status != HTTPStatus.NO_CONTENT:
         headers.append((b"content-type", response.media_type.encode("latin-1")))
     if isinstance(response.body, bytes):
-        headers.append((b"content-length", b"%d" % len(response.body)))
+        if response.status != HTTPStatus.NO_CONTENT:  # RFC 9110 section 8.6
+            headers.append((b"content-length", b"%d" % len(response.body)))
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else response.body})
         return
@@ -234,3 +241,7 @@ async def _close(body: AsyncIterator[bytes]) -> None:
 async def _until_disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
+
+
+close_stream = _close
+"""For other adapters."""

@@ -144,7 +144,7 @@ class StorageFailed(Event):
     """A file of the droplet's own state could not be read or written; it goes on in memory.
 
     Attributes:
-        what: which state: `receipts` or `peers`.
+        what: which state: `receipts`, `tasks`, `peers` or `data directory`.
         error: what failed.
         moved_to: where the file was put aside, when it could not be read.
     """
@@ -190,6 +190,22 @@ class KeysFailed(Event):
 
     error: str
     have_keys: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevocationsFetched(Event):
+    """The Registry's list of revoked tokens was read anew; `entries` are those that are refused now."""
+
+    revision: str | None
+    entries: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevocationsFailed(Event):
+    """The list of revoked tokens could not be read; what is known stays refused."""
+
+    error: str
+    retry_in_seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -259,10 +275,24 @@ class DeregistrationFailed(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskMoved(Event):
-    """A task given to this droplet changed its state."""
+    """A task given to this droplet changed its state.
+
+    Attributes:
+        state: `accepted`, `completed`, `failed`, `cancelled`; `interrupted` when an earlier life did not end it.
+    """
 
     task_id: str
     state: str
+    attempt: int
+    trace_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskReported(Event):
+    """The Orchestrator has heard how a task ended (or will never take it); `kind` is the message's type."""
+
+    task_id: str
+    kind: str
     attempt: int
     trace_id: str
 

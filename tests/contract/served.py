@@ -217,7 +217,8 @@ class SocketClient:
         address: str = "127.0.0.1",
     ) -> Answer:
         sent, body = _request(bearer, json, content, headers)
-        got = await self.client.request(method, path, headers=sent, content=body)
+        encoded = [(name.encode(), value.encode("latin-1")) for name, value in sent.items()]
+        got = await self.client.request(method, path, headers=encoded, content=body)
         return Answer(got.status_code, dict(got.headers), got.content)
 
 
@@ -352,7 +353,7 @@ async def server(way: str, anyio_backend: Any) -> AsyncIterator[Server | None]:
         yield None
         return
     switch = Switch()
-    async with uvicorn_serving(switch, lifespan="off") as (_, port):
+    async with uvicorn_serving(switch, lifespan="off", proxy_headers=False) as (_, port):
         async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", verify=False, trust_env=False) as client:
             yield Server(switch, port, client)
 

@@ -109,8 +109,8 @@ async def test_who_is_stopped_with_work_in_flight_loses_none_of_it() -> None:
                 target, caller = FIRST + number % 10, callers[number % 40]
                 tasks.start_soon(work, target, caller, number)
             await anyio.sleep(0.3)
-            for target in stopping:
-                tasks.start_soon(world.stop, target)
+            for leaving in stopping:
+                tasks.start_soon(world.stop, leaving)
         done = [number for each in stopping if isinstance(each, Worker) for number in each.done]
         assert calls.failures == []
         assert sorted(done) == sorted(calls.answered) == list(range(400))

@@ -37,6 +37,11 @@ class Hosted(asgi.Hosted, Protocol):
         """How long work in flight may go on when it stops."""
         ...
 
+    @property
+    def trusted_proxies(self) -> Sequence[str]:
+        """Whose word is taken about where a request comes from."""
+        ...
+
     async def until_stopping(self) -> None:
         """Return when it has been asked to stop, by whomever."""
         ...
@@ -143,7 +148,7 @@ class _Running:
         try:
             with self._scope:
                 self._hosted = self._part.host(self._listen)
-                self._server = Server(asgi.App.of(self._hosted))
+                self._server = Server(asgi.App.of(self._hosted), trusted_proxies=self._hosted.trusted_proxies)
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(self._answer)
                     tasks.start_soon(self._notice_stopping, self._hosted)

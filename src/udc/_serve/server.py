@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import Final
 
 import anyio
@@ -23,9 +23,12 @@ class Server(uvicorn.Server):
     Attributes:
         leaving: true once callers are to look elsewhere; set from outside.
         listening: set when the socket listens.
+
+    Args:
+        trusted_proxies: whose word is taken about where a request comes from, and whether by https.
     """
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: App, *, trusted_proxies: Sequence[str] = ()) -> None:
         self._app = app
         self.leaving = False
         self.listening = anyio.Event()
@@ -38,7 +41,8 @@ class Server(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                proxy_headers=False,
+                proxy_headers=bool(trusted_proxies),
+                forwarded_allow_ips=list(trusted_proxies),
                 timeout_keep_alive=_KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=1,
             )

@@ -19,6 +19,8 @@ from udc._wiring.surroundings import Surroundings
 from udc.dispatch.contexts import Contexts
 from udc.dispatch.run import Dispatcher, DispatchLimits
 from udc.identity.instance_key import InstanceKey
+from udc.identity.revocations import Revocations
+from udc.identity.verify import TokenVerifier
 from udc.instrument import Event, Instrument, MessageHandled, PhaseChanged, RegistrationAccepted
 from udc.lifecycle import Lifecycle
 from udc.rings import EventRing, LogRing
@@ -51,8 +53,8 @@ class Composition:
         self.lifecycle = Lifecycle()
         self._observers(definition)
         self._identity(definition)
-        self.settled = definition.settle(self._premises())
         self._messaging(definition)
+        self.settled = definition.settle(self._premises())
         self._work()
         self.membership = membership.of(self)
         if self.membership.registry is not None:
@@ -87,8 +89,13 @@ class Composition:
             "instrument": self.instrument,
         }  # Any: shared arguments
         self.nearby = nearby.look_out(self.settings)
-        verifier, self.keys = trust.make_verifier(config, me=self.facts.id, nearby=self.nearby, **made)
+        denied = Revocations(wall=self.ambient.wall)
+        verifier, self.keys = trust.make_verifier(
+            config, me=self.facts.id, nearby=self.nearby, revocations=denied, **made
+        )
         self.verifier = definition.verifier or verifier
+        # Only our own way of checking looks at the list, so only then is it read.
+        self.revocations = denied if isinstance(self.verifier, TokenVerifier) else None
         self.tokens, self.token_service = trust.make_tokens(
             config,
             me=self.facts.id,
@@ -104,6 +111,7 @@ class Composition:
             loopback=self.settings.loopback,
             public_key=self.instance_key.public_key,
             client=self.client,
+            directory=self.directory,
             ambient=self.ambient,
             threads=self.surroundings.threads,
         )
@@ -131,7 +139,8 @@ class Composition:
             ambient=self.ambient,
             instrument=self.instrument,
         )
-        self.contexts = Contexts(sender=self.messenger, ambient=self.ambient, metrics=self.stats)
+        errands = outgoing.make_errands(self.directory, self.client, self.tokens, config=config, ambient=self.ambient)
+        self.contexts = Contexts(sender=self.messenger, ambient=self.ambient, metrics=self.stats, courier=errands)
         self.dispatcher = Dispatcher(
             self.table,
             contexts=self.contexts,
@@ -163,7 +172,9 @@ class Composition:
             instrument=self.instrument,
             ambient=self.ambient,
             limit=lambda: self.settings.config.limits.in_flight,
+            book=self.storage.tasks,
         )
+        self.storage.tasks.serve(restore=self.desk.restore, everything=self.desk.remembered)
         self.working = Working(
             self.desk,
             chat=work.run_chat(self.dispatcher) if self.table.chat else None,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from udc._wiring.edge import make_edge
+from udc.config import DropletConfig
 from udc.surface._base import Endpoint
 from udc.surface.border import HttpSurface, check_accepts
 from udc.surface.control import Control
@@ -61,8 +63,23 @@ def make_surface(parts: Composition) -> tuple[HttpSurface, Describe]:
         ambient=parts.ambient,
         clock=parts.clock,
         instance_id=parts.facts.instance_id,
+        edge=make_edge(parts.settings.config, clock=parts.clock),
     )
+    _keep_edge(surface, parts)
     return surface, describe
+
+
+def _keep_edge(surface: HttpSurface, parts: Composition) -> None:
+    """Follow reloads; one of other settings must not forget who has asked how often."""
+    before = parts.settings.config
+
+    def follow(config: DropletConfig) -> None:
+        nonlocal before
+        if (config.cors, config.rate) != (before.cors, before.rate):
+            surface.edge = make_edge(config, clock=parts.clock)
+        before = config
+
+    parts.settings.subscribe(follow)
 
 
 def _describe(parts: Composition, rows: Callable[[], tuple[Endpoint, ...]]) -> Describe:

@@ -41,6 +41,7 @@ def _services(parts: Composition) -> list[Service]:
     services: list[Service] = [
         parts.storage,
         parts.storage.receipts,
+        parts.storage.tasks,
         *keys,
         parts.token_service,
         parts.directory,

@@ -10,7 +10,16 @@ from urllib.parse import urlsplit
 import anyio
 
 from udc._wiring.settings import Settings
-from udc.clients._base import Beat, BeatAnswer, Changes, Listing, Registered, Registration, RegistryClient
+from udc.clients._base import (
+    Beat,
+    BeatAnswer,
+    Changes,
+    Listing,
+    Registered,
+    Registration,
+    RegistryClient,
+    RevocationList,
+)
 from udc.clients._calls import PEER
 from udc.config import is_loopback
 from udc.datadir import DataDirectory
@@ -21,6 +30,8 @@ NOT_IN_SIGHT: Final = "there is no mesh in sight; start one with 'udc mesh', or 
 """What to do about it."""
 
 _LOOK_SECONDS: Final = 1.0
+_SPREAD_SECONDS: Final = 1.0
+"""The droplets of one machine come back within this time: they are few, and somebody is watching."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +119,7 @@ class NearbyRegistry:
     async def beat(self, beat: Beat) -> BeatAnswer:
         """See `RegistryClient.beat`; a mesh that has gone, or is another one, does not know us."""
         if self._nearby.look() is None or self._nearby.look() != self._registered_at:
-            raise UnknownInstance(NOT_IN_SIGHT)
+            raise UnknownInstance(NOT_IN_SIGHT, spread_seconds=_SPREAD_SECONDS)
         return await self._now().beat(beat)
 
     async def deregister(self) -> None:
@@ -123,6 +134,10 @@ class NearbyRegistry:
     async def changes(self, since: str, *, wait_seconds: float) -> Changes | None:
         """See `RegistryClient.changes`."""
         return await self._now().changes(since, wait_seconds=wait_seconds)
+
+    async def revocations(self) -> RevocationList | None:
+        """See `RegistryClient.revocations`."""
+        return await self._now().revocations()
 
     def _now(self) -> RegistryClient:
         found = self._nearby.look()

@@ -12,6 +12,7 @@ import anyio
 from udc._http import HttpAnswer, HttpClient
 from udc._ids import system
 from udc._types import DropletId, JsonObject
+from udc._wiring.trust import foreign_narrowed
 from udc.cli.faults import Usage
 from udc.cli.place import Place
 from udc.directory import StaticDirectory
@@ -65,6 +66,7 @@ class Operator:
             post=self._post,
             ambient=system(),
             insecure_hosts=self.insecure_hosts,
+            narrow=foreign_narrowed(place.config),
         )
 
     async def _post(self, url: str, headers: tuple[tuple[str, str], ...], body: bytes) -> tuple[int, bytes]:

@@ -10,57 +10,17 @@ from jwt.api_jws import PyJWS
 from jwt.exceptions import PyJWTError
 
 from udc._ids import Ambient
-from udc._types import DropletId
 from udc.errors import ConfigError, Unauthorized
 from udc.identity._token_checks import Expected, check_claims, check_header
 from udc.identity.claims import Principal
 from udc.identity.jwks import KeySet
 from udc.identity.policy import IssuerPolicy
+from udc.identity.revocations import Revocations
 
-__all__ = ["MAX_TOKEN_CHARS", "IssuerPolicy", "NoAuth", "Revocations", "TokenVerifier"]
+__all__ = ["MAX_TOKEN_CHARS", "IssuerPolicy", "NoAuth", "TokenVerifier"]
 
 MAX_TOKEN_CHARS: Final = 8 * 1024
 """Longer tokens are refused before anything looks into them."""
-
-
-class Revocations:
-    """The deny-list: what is refused although its signature and time are good (contract section 6)."""
-
-    __slots__ = ("_before", "_token_ids", "active")
-
-    def __init__(self) -> None:
-        self._before: dict[DropletId, float] = {}
-        self._token_ids: set[str] = set()
-        self.active: bool = False
-        """Whether there is anything on the list."""
-
-    def revoke(
-        self, *, droplet_id: DropletId | None = None, token_id: str | None = None, before: float | None = None
-    ) -> None:
-        """Refuse from now on a single token, or all of a droplet's that were issued before a moment.
-
-        Args:
-            droplet_id: whose tokens; needs `before`.
-            token_id: the `jti` of one token.
-            before: seconds since the epoch; an earlier one never shortens a later one.
-
-        Raises:
-            ValueError: neither given, or a droplet without `before`.
-        """
-        if token_id is None and (droplet_id is None or before is None):
-            raise ValueError("revoke either token_id, or droplet_id together with before")
-        if token_id is not None:
-            self._token_ids.add(token_id)
-        if droplet_id is not None and before is not None:
-            self._before[droplet_id] = max(before, self._before.get(droplet_id, before))
-        self.active = True
-
-    def covers(self, principal: Principal, issued_at: float) -> bool:
-        """Whether the list refuses that caller's token."""
-        if principal.token_id in self._token_ids:
-            return True
-        before = self._before.get(principal.droplet_id) if principal.droplet_id is not None else None
-        return before is not None and issued_at < before
 
 
 class TokenVerifier:
@@ -98,7 +58,7 @@ class TokenVerifier:
         self._expected = Expected(issuer, frozenset(audiences), policy or IssuerPolicy())
         self._wall = ambient.wall
         self._cache_entries = cache_entries
-        self._revocations = revocations if revocations is not None else Revocations()
+        self._revocations = revocations if revocations is not None else Revocations(wall=ambient.wall)
         self._jws = PyJWS(options={"verify_signature": True, "enforce_minimum_key_length": True})
         # By digest: the end with leeway, the revision of the keys, the issuing, the caller.
         self._seen: dict[bytes, tuple[float, int, float, Principal]] = {}

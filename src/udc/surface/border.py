@@ -10,11 +10,14 @@ from typing import Any, Final, Protocol
 import anyio
 
 from udc._ids import Ambient
-from udc.errors import ContractError, Draining, InternalError, NotReady, PayloadTooLarge, UdcError
+from udc._types import Access
+from udc.errors import ContractError, Draining, InternalError, NotFound, NotReady, PayloadTooLarge, UdcError
+from udc.identity.claims import Principal
 from udc.instrument import Instrument, RequestAnswered
 from udc.lifecycle import SERVING, Lifecycle, Phase
 from udc.rings import current_droplet
 from udc.surface._base import Endpoint, HttpRequest, HttpResponse
+from udc.surface.edge import Edge
 from udc.surface.guard import Guard
 from udc.surface.routes import Routes
 from udc.wire import json_text
@@ -80,6 +83,7 @@ class HttpSurface:
     Args:
         table: all endpoints, the contract's and the droplet's own.
         clock: monotonic seconds.
+        edge: dresses every answer.
     """
 
     def __init__(
@@ -94,7 +98,9 @@ class HttpSurface:
         ambient: Ambient,
         clock: Callable[[], float],
         instance_id: str,
+        edge: Edge | None = None,
     ) -> None:
+        self.edge: Edge = edge or Edge()
         self.routes: Routes = Routes(table)
         self._guard = guard
         self._lifecycle = lifecycle
@@ -116,10 +122,18 @@ class HttpSurface:
         current_droplet.set(self._instance_id)
         endpoint: Endpoint | None = None
         code: str | None = None
+        edge = self.edge
         try:
+            if edge.rates is not None:
+                edge.rates.admit_address(request)
+            if request.method == "OPTIONS" and (answer := self._options(request)) is not None:
+                self._note(request, None, answer, None, begun)
+                return answer
             endpoint, params = self.routes.find(request.method, request.path)
             request.params = params
-            response = await self._answer(endpoint, request)
+            guarded = _is_guarded(endpoint)
+            request.standing = edge.standing(request, guarded=guarded)
+            response = edge.dressed(await self._answer(endpoint, request), request, guarded=guarded)
         except Exception as error:  # noqa: BLE001 - the border: every failure becomes a contract error here
             fault = self._fault(error, request)
             code, response = fault.code, self._refusal(fault, request)
@@ -136,14 +150,42 @@ class HttpSurface:
         self._note(request, None, response, fault.code, self._clock())
         return response
 
+    async def admit(self, request: HttpRequest, access: Access, *, scope: str | None) -> Principal:
+        """Who calls an endpoint that is not in the table: a route of the application around the droplet.
+
+        Raises:
+            ContractError: they may not; see `Guard.admit`.
+        """
+        row = Endpoint(method=request.method, path=request.path, access=access, scope=scope, handler=_elsewhere)
+        rates = self.edge.rates
+        if rates is not None:
+            rates.admit_address(request)
+        principal = await self._guard.admit(row, request)
+        if rates is not None:
+            rates.admit_caller(principal)
+        return principal
+
+    def refuse(self, error: Exception, request: HttpRequest) -> HttpResponse:
+        """The answer to what such a route raised."""
+        return self._refusal(self._fault(error, request), request)
+
     async def _answer(self, endpoint: Endpoint, request: HttpRequest) -> HttpResponse:
-        if endpoint.access != "public" or endpoint.authenticate is not None:
+        if _is_guarded(endpoint):
             request.principal = await self._guard.admit(endpoint, request)
+            if self.edge.rates is not None:
+                self.edge.rates.admit_caller(request.principal)
         if endpoint.always:
             return _response(await endpoint.handler(request), endpoint)
         check_accepts(self._lifecycle)
         with self._busy.one():
             return _response(await endpoint.handler(request), endpoint)
+
+    def _options(self, request: HttpRequest) -> HttpResponse | None:
+        """The answer to `OPTIONS`, before any authentication; `None` where an endpoint of its own gives it."""
+        allowed = self.routes.allowed(request.path)
+        if "OPTIONS" in self.routes.methods(request.path) and not self.edge.is_preflight(request):
+            return None
+        return self.edge.options(request, allowed)
 
     def _fault(self, error: Exception, request: HttpRequest) -> ContractError:
         fault = answer_for(error)
@@ -162,7 +204,7 @@ class HttpSurface:
     def _refusal(self, fault: ContractError, request: HttpRequest) -> HttpResponse:
         request.trace_id = request.trace_id or self._ambient.new_id()
         status, headers, body = encode_error(fault, trace_id=request.trace_id, now=self._ambient.now())
-        return HttpResponse(status=status, headers=headers, body=body)
+        return self.edge.dressed(HttpResponse(status=status, headers=headers, body=body), request, guarded=True)
 
     def _note(
         self, request: HttpRequest, endpoint: Endpoint | None, response: HttpResponse, code: str | None, begun: float
@@ -177,6 +219,19 @@ class HttpSurface:
                 error_code=code,
             )
         )
+
+
+def _is_guarded(endpoint: Endpoint) -> bool:
+    return endpoint.access != "public" or endpoint.authenticate is not None
+
+
+async def _elsewhere(_: HttpRequest) -> HttpResponse:
+    """Stands for a handler that is not ours to call.
+
+    Raises:
+        NotFound: always.
+    """
+    raise NotFound("this is answered by the application around the droplet")
 
 
 def _response(answer: Any, endpoint: Endpoint) -> HttpResponse:  # Any: whatever a handler returns

@@ -13,6 +13,7 @@ from udc.identity.claims import Principal
 from udc.identity.origin import is_loopback
 from udc.instrument import AuthenticationFailed, Instrument
 from udc.surface._base import Endpoint, HttpRequest
+from udc.surface.rates import address_key
 
 _MAX_ADDRESSES: Final = 10_000
 
@@ -71,7 +72,8 @@ class Guard:
             )
             if principal.anonymous and _from_a_page_elsewhere(request):
                 raise Unauthorized("web pages of other machines need a token here")
-        except Unauthorized as refusal:
+        except Unauthorized as error:
+            refusal = _not_one_token() if "," in request.headers.get("authorization", "") else error
             if bearer:  # RFC 6750 section 3.1: only who sent a token is told what is wrong with it
                 refusal.details = {"error": "invalid_token", **refusal.details}
             self._refuse(refusal, endpoint, request)
@@ -86,7 +88,7 @@ class Guard:
 
     def _refuse(self, refusal: Unauthorized, endpoint: Endpoint, request: HttpRequest) -> NoReturn:
         self._instrument.emit(AuthenticationFailed(client=request.client, route=endpoint.path, reason=refusal.message))
-        wait = self._failures.note(request.client or "unknown")
+        wait = self._failures.note(address_key(request.client))
         if wait is None:
             raise refusal
         raise RateLimited(
@@ -94,6 +96,11 @@ class Guard:
             retry_after_seconds=wait,
             hint="get a valid token before trying again",
         ) from refusal
+
+
+def _not_one_token() -> Unauthorized:
+    """For headers that were sent twice, and joined: no token holds a comma (RFC 6750 section 2.1)."""
+    return Unauthorized("the Authorization header is not one bearer token", hint="send it once, with one token")
 
 
 def _from_a_page_elsewhere(request: HttpRequest) -> bool:

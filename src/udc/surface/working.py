@@ -19,7 +19,8 @@ from udc.messages import Message, MessageType, Peer
 from udc.surface._base import Endpoint, HttpRequest
 from udc.surface.facts import ProofBook
 from udc.surface.messages import Reserved, read_string, require_json
-from udc.tasks.desk import Assignment, TaskDesk
+from udc.tasks.attempts import Assignment
+from udc.tasks.desk import TaskDesk
 
 ChatRun = Callable[[Message, Principal], Awaitable[Outcome]]
 
@@ -72,7 +73,7 @@ class Working:
             deadline=asked.deadline,
             principal=caller,
         )
-        if self._desk.accept(assignment):
+        if await self._desk.accept(assignment):
             self._proofs.note(f"task:{asked.task_type}", trace_id=request.trace_id)
         return models.TaskAccepted(task_id=asked.task_id)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -124,12 +125,21 @@ class FakeRegistry(Droplet):
     def revoke(
         self, *, droplet_id: DropletId | None = None, token_id: str | None = None, before: float | None = None
     ) -> None:
-        """Put one token, or a droplet's tokens from before a moment (default: now), on the deny-list."""
+        """Put one token, or a droplet's tokens from before a moment (default: now), on the deny-list.
+
+        The Registry refuses them at once; droplets do after their next beat, at which they read the list.
+
+        Raises:
+            ValueError: neither a token nor a droplet is named.
+        """
         entry = {"jti": token_id, "droplet_id": droplet_id}
-        moment = self.desk.ambient.wall() if before is None else before
-        self.desk.revoked.append(
-            {**{key: value for key, value in entry.items() if value is not None}, "before": moment}
-        )
+        # Tokens tell whole seconds: without rounding up, those of this very second would pass.
+        moment = math.floor(self.desk.ambient.wall()) + 1.0 if before is None else before
+        given = {key: value for key, value in entry.items() if value is not None}
+        if not given:
+            raise ValueError("revoke either token_id or droplet_id")
+        self.desk.revoked.append({**given, "before": moment})
+        self.desk.denied.revoke(droplet_id=droplet_id, token_id=token_id, before=moment)
 
     def forget(self) -> None:
         """Lose all registrations, as after a restart without a disk."""
@@ -148,7 +158,11 @@ class FakeRegistry(Droplet):
         own = around.explicit.get("registry.id", self._inside.explicit.get("droplet.id", self.id))
         audiences = frozenset({mesh, own_audience(mesh, own), registry_audience(mesh)})
         self.desk.verifier = self._inside.verifier = TokenVerifier(
-            self.desk.keyring, issuer=self.keys.issuer, audiences=audiences, ambient=around.ambient
+            self.desk.keyring,
+            issuer=self.keys.issuer,
+            audiences=audiences,
+            ambient=around.ambient,
+            revocations=self.desk.denied,
         )
         apart = {name: value for name, value in around.explicit.items() if name != "registry.url"}
         return super()._host(replace(around, explicit=apart))

@@ -11,7 +11,8 @@ from udc._types import Access, DropletId, JsonObject
 from udc.errors import ContractError, Forbidden, InvalidRequest, NotFound, Unauthorized
 from udc.identity._base import Verifier
 from udc.identity.audiences import registry_audience
-from udc.identity.claims import Principal
+from udc.identity.claims import Principal, implied
+from udc.identity.revocations import Revocations
 from udc.surface._base import Endpoint, HttpRequest, HttpResponse
 from udc.testing.keyring import Keyring
 from udc.testing.keys import Keys
@@ -88,6 +89,7 @@ class RegistryDesk:
             lambda: self.ambient.wall(), name=self.ambient.new_id()[:8], is_down=lambda: self.is_down
         )
         self.revoked: list[dict[str, Any]] = []  # Any: JSON values
+        self.denied: Revocations = Revocations(wall=lambda: self.ambient.wall())
         self.is_down = False
         self.forced: Forced | None = None
         self.url = ""
@@ -174,6 +176,7 @@ class RegistryDesk:
             **self._lease(instance),
             "jwks_uri": f"{_origin(request, self.url)}/.well-known/jwks.json",
             "issuer": self.keys.issuer,
+            **self._revisions(),
         }
 
     async def _token(self, request: HttpRequest) -> JsonObject:
@@ -217,8 +220,7 @@ class RegistryDesk:
             "ok": True,
             **self._lease(instance),
             "revision": self.watch.revision,
-            "keys_revision": self.keyring.revision,
-            "revocations_revision": len(self.revoked),
+            **self._revisions(),
         }
         if body.get("record_hash") not in (None, instance.record_hash):
             answer["send_record"] = True
@@ -316,7 +318,7 @@ class RegistryDesk:
         instance_id: str | None = None,
     ) -> str:
         enrolled = self.enrolled.get(droplet_id, self._default)
-        allowed = enrolled.permissions if permissions is None else enrolled.permissions & permissions
+        allowed = enrolled.permissions if permissions is None else implied(enrolled.permissions) & permissions
         granted = scopes if enrolled.scopes is None else enrolled.scopes.intersection(scopes)
         return self.keys.token(
             droplet_id=droplet_id, permissions=allowed, scopes=granted, aud=audience, instance_id=instance_id
@@ -328,6 +330,10 @@ class RegistryDesk:
     def _lease(self, instance: Instance) -> JsonObject:
         lease = OUR_LEASE_SECONDS if instance.instance_id else FOREIGN_LEASE_SECONDS
         return {"lease_ttl_seconds": lease, "beat_every_seconds": _BEAT_SECONDS}
+
+    def _revisions(self) -> JsonObject:
+        """What beats tell, so that droplets fetch what is new."""
+        return {"keys_revision": self.keyring.revision, "revocations_revision": len(self.revoked)}
 
 
 def _body(request: HttpRequest, *, strict: bool = True) -> JsonObject:

@@ -10,7 +10,7 @@ from pydantic_core import to_json
 from udc._ids import Ambient
 from udc._types import DropletId
 from udc.errors import Conflict, InvalidRequest, NotFound
-from udc.identity.claims import Principal
+from udc.identity.claims import Principal, implied
 from udc.mesh.registry import bodies
 from udc.mesh.registry.authority import Authority
 from udc.mesh.registry.bodies import Beat
@@ -165,7 +165,7 @@ class Joining:
             return {}
         bearer = Bearer(
             droplet_id=registered.droplet_id,
-            permissions=caller.permissions & rights.permissions,
+            permissions=implied(caller.permissions) & implied(rights.permissions),
             scopes=caller.scopes if rights.scopes is None else caller.scopes & rights.scopes,
             steward=registered.record["steward"],
             instance_id=registered.instance_id,

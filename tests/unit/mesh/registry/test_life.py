@@ -210,6 +210,24 @@ async def test_a_renewed_token_has_no_more_than_the_old_one_and_what_is_enrolled
     assert (claims["permissions"], claims["scope"]) == (["read"], "b")
 
 
+@pytest.mark.parametrize(
+    ("then", "now", "left"),
+    [
+        (["admin"], ["read", "write"], ["read", "write"]),
+        (["read", "write"], ["admin"], ["read", "write"]),
+        (["admin"], ["admin"], ["admin", "read", "write"]),
+        (["write"], ["read"], []),
+    ],
+)
+async def test_a_renewal_knows_that_admin_includes_the_others(then: list[str], now: list[str], left: list[str]) -> None:
+    droplet = registry()
+    async with in_virtual_time(droplet) as mesh:
+        told = await mesh.register(secret=await droplet.enrol(14, permissions=then))
+        await droplet.enrol(14, permissions=now)
+        mesh.skip(1801)
+        assert claims_of((await mesh.beat(told)).json()["token"])["permissions"] == left
+
+
 async def test_a_long_poll_without_news_ends_with_its_time() -> None:
     async with in_virtual_time() as mesh:
         revision = (await mesh.ask("GET", "/droplets", headers=ADMIN)).headers["x-udc-revision"]
@@ -261,6 +279,39 @@ async def test_keys_rotate_when_everybody_knows_the_next_one_and_the_past_one_go
         await droplet.rotate_keys()
         kids = [each["kid"] for each in (await mesh.ask("GET", "/auth/public-key")).json()["keys"]]
     assert kids == [key.kid for key in (signing_keys()[2], signing_keys()[3], signing_keys()[1])]
+
+
+async def test_a_past_key_is_trusted_no_longer_than_its_tokens_live() -> None:
+    droplet: Registry = registry()
+    async with in_virtual_time(droplet) as mesh:
+        mesh.skip(601)
+        await droplet.rotate_keys()
+        assert len((await mesh.ask("GET", "/auth/public-key")).json()["keys"]) == 3
+        mesh.skip(3700)
+        await anyio.sleep(1)
+        assert len((await mesh.ask("GET", "/auth/public-key")).json()["keys"]) == 2
+
+
+async def test_after_a_leak_every_token_of_before_is_refused_at_once() -> None:
+    droplet: Registry = registry()
+    async with in_virtual_time(droplet) as mesh:
+        told = await mesh.register()
+        await droplet.rotate_keys(leaked=True)
+        assert (await mesh.beat(told)).status == 401
+        assert (await mesh.ask("GET", "/droplets", bearer=await mesh.token(15))).status == 200
+
+
+async def test_a_revocation_of_the_future_is_kept_as_long_as_it_counts() -> None:
+    async with SqliteStore.open(None, threads=False) as store:
+        async with in_virtual_time(registry(store=store)) as mesh:
+            future = 1_800_020_000.0
+            await mesh.ask("POST", "/auth/revoke", headers=ADMIN, json={"droplet_id": 15, "before": future})
+            mesh.skip(19_000)
+            assert (await mesh.get("/auth/revocations"))["revoked"] == [{"droplet_id": 15, "before": future}]
+        async with in_virtual_time(registry(store=store)) as mesh:
+            mesh.skip(19_000)
+            token = await mesh.token(15)
+            assert (await mesh.ask("GET", "/droplets", bearer=token)).status == 401
 
 
 async def test_revocations_are_forgotten_when_no_token_can_be_left() -> None:
