@@ -111,6 +111,11 @@ class Discovery:
         return tuple(dict.fromkeys((*self._static.droplets(), *(known.key for known in self._index))))
 
     @property
+    def told_of(self) -> int:
+        """How many droplets the Registry has told of, in this life or, where there is a disk, in the one before."""
+        return len(self._index)
+
+    @property
     def current(self) -> bool:
         """Whether the Registry has been heard in this life, and all that it said of who left has been believed."""
         return self._follower is not None and self._follower.current
