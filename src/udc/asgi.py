@@ -179,6 +179,10 @@ def _request(scope: Scope) -> HttpRequest:
     )
 
 
+request_of = _request
+"""The request that an HTTP connection's scope tells of, without its body; for other adapters."""
+
+
 class _CallerLeft(Exception):
     """The caller went away before the end of its request."""
 
@@ -244,3 +248,7 @@ async def _close(body: AsyncIterator[bytes]) -> None:
 async def _until_disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
+
+
+close_stream = _close
+"""For other adapters."""

@@ -53,8 +53,8 @@ class Composition:
         self.lifecycle = Lifecycle()
         self._observers(definition)
         self._identity(definition)
-        self.settled = definition.settle(self._premises())
         self._messaging(definition)
+        self.settled = definition.settle(self._premises())
         self._work()
         self.membership = membership.of(self)
         if self.membership.registry is not None:
@@ -111,6 +111,7 @@ class Composition:
             loopback=self.settings.loopback,
             public_key=self.instance_key.public_key,
             client=self.client,
+            directory=self.directory,
             ambient=self.ambient,
             threads=self.surroundings.threads,
         )
@@ -138,7 +139,8 @@ class Composition:
             ambient=self.ambient,
             instrument=self.instrument,
         )
-        self.contexts = Contexts(sender=self.messenger, ambient=self.ambient, metrics=self.stats)
+        errands = outgoing.make_errands(self.directory, self.client, self.tokens, config=config, ambient=self.ambient)
+        self.contexts = Contexts(sender=self.messenger, ambient=self.ambient, metrics=self.stats, courier=errands)
         self.dispatcher = Dispatcher(
             self.table,
             contexts=self.contexts,

@@ -10,13 +10,14 @@ from udc._ids import Ambient
 from udc._types import DropletId
 from udc._wiring.settings import Settings
 from udc._wiring.surroundings import Surroundings
+from udc.clients.peer_http import PeerHttp
 from udc.config import DropletConfig
 from udc.directory import Directory, StaticDirectory
 from udc.discovery import Discovery
 from udc.identity._base import Tokens
 from udc.instrument import Instrument
 from udc.messages import Peer
-from udc.messenger import Messenger
+from udc.messenger import Errands, Messenger
 from udc.transports._base import Transport
 from udc.transports._exchange import audiences
 from udc.transports.http import HttpTransport
@@ -51,6 +52,19 @@ def make_messenger(
         instrument=instrument,
         timeout_seconds=config.limits.call_timeout_seconds,
     )
+
+
+def make_errands(
+    directory: Directory, client: HttpClient, tokens: Tokens, *, config: DropletConfig, ambient: Ambient
+) -> Errands:
+    """What calls peers' own endpoints."""
+    http = PeerHttp(
+        client,
+        tokens,
+        audience_of=audiences(config.security.jwt_audience),
+        insecure_hosts=frozenset(config.security.insecure_hosts),
+    )
+    return Errands(directory, http, ambient=ambient, timeout_seconds=config.limits.call_timeout_seconds)
 
 
 def make_transports(

@@ -18,7 +18,7 @@ from udc.directory import StaticDirectory, ambiguous, not_known, wanted_of
 from udc.discovery._choice import Arrange, by_lot, ordered
 from udc.discovery._follower import Follower
 from udc.discovery._index import Index
-from udc.discovery._known import Instance
+from udc.discovery._known import Instance, Known
 from udc.discovery._snapshot import Keeper
 from udc.errors import UnknownPeer
 from udc.instrument import Instrument
@@ -109,6 +109,22 @@ class Discovery:
         if capability is not None:
             return self._index.offering(capability)
         return tuple(dict.fromkeys((*self._static.droplets(), *(known.key for known in self._index))))
+
+    @property
+    def current(self) -> bool:
+        """Whether the Registry has been heard in this life, and all that it said of who left has been believed."""
+        return self._follower is not None and self._follower.current
+
+    def known(self, *, capability: str | None = None) -> Sequence[Known]:
+        """What the Registry tells of everybody, or of those who offer the capability."""
+        if capability is None:
+            return tuple(self._index)
+        found = (self._index.get(key) for key in self._index.offering(capability))
+        return tuple(each for each in found if each is not None)
+
+    def find(self, key: DropletId) -> Known | None:
+        """What the Registry tells of the droplet with that canonical id; `None` when it knows none."""
+        return self._index.get(key)
 
     async def refresh(self) -> None:
         """Ask the Registry now who there is; that it cannot be asked is noted, not raised. Nothing without one."""

@@ -10,7 +10,9 @@ from typing import Any, Final, Protocol
 import anyio
 
 from udc._ids import Ambient
-from udc.errors import ContractError, Draining, InternalError, NotReady, PayloadTooLarge, UdcError
+from udc._types import Access
+from udc.errors import ContractError, Draining, InternalError, NotFound, NotReady, PayloadTooLarge, UdcError
+from udc.identity.claims import Principal
 from udc.instrument import Instrument, RequestAnswered
 from udc.lifecycle import SERVING, Lifecycle, Phase
 from udc.rings import current_droplet
@@ -148,6 +150,25 @@ class HttpSurface:
         self._note(request, None, response, fault.code, self._clock())
         return response
 
+    async def admit(self, request: HttpRequest, access: Access, *, scope: str | None) -> Principal:
+        """Who calls an endpoint that is not in the table: a route of the application around the droplet.
+
+        Raises:
+            ContractError: they may not; see `Guard.admit`.
+        """
+        row = Endpoint(method=request.method, path=request.path, access=access, scope=scope, handler=_elsewhere)
+        rates = self.edge.rates
+        if rates is not None:
+            rates.admit_address(request)
+        principal = await self._guard.admit(row, request)
+        if rates is not None:
+            rates.admit_caller(principal)
+        return principal
+
+    def refuse(self, error: Exception, request: HttpRequest) -> HttpResponse:
+        """The answer to what such a route raised."""
+        return self._refusal(self._fault(error, request), request)
+
     async def _answer(self, endpoint: Endpoint, request: HttpRequest) -> HttpResponse:
         if _is_guarded(endpoint):
             request.principal = await self._guard.admit(endpoint, request)
@@ -202,6 +223,15 @@ class HttpSurface:
 
 def _is_guarded(endpoint: Endpoint) -> bool:
     return endpoint.access != "public" or endpoint.authenticate is not None
+
+
+async def _elsewhere(_: HttpRequest) -> HttpResponse:
+    """Stands for a handler that is not ours to call.
+
+    Raises:
+        NotFound: always.
+    """
+    raise NotFound("this is answered by the application around the droplet")
 
 
 def _response(answer: Any, endpoint: Endpoint) -> HttpResponse:  # Any: whatever a handler returns

@@ -8,9 +8,13 @@ import anyio
 
 from udc.cli.demo.processes import MESH
 from udc.cli.demo.steps import Stage, Told, expect, took
+from udc.errors import PeerError
 
 BAKERY: Final = {"Counter": "counter.py", "Pantry": "pantry.py", "Oven": "oven.py"}
 """Name → file, for the demo's droplets."""
+
+QUESTION: Final = ("Counter", "offer", {"item": "pretzel"})
+"""One that is answered only when all three of them are there."""
 
 _OWN_PORT: Final = ("--port", "0")
 
@@ -42,6 +46,7 @@ async def start_droplets(stage: Stage) -> Told:
         for name in BAKERY:
             tasks.start_soon(start, name)
     await stage.mesh.look()
+    await stage.until("Counter to hear of the others", lambda: answers(stage))
     for name in BAKERY:
         health = await stage.mesh.http("GET", name, "/health")
         expect(health["status"] == "active", f"{name} says that it is {health['status']}, not active")
@@ -69,6 +74,15 @@ async def _ready(stage: Stage, name: str, began: float) -> float:
 
     await stage.until(f"the Registry to list {name} as ready", look)
     return anyio.current_time() - began
+
+
+async def answers(stage: Stage) -> bool:
+    """Whether Counter finds the others, and they answer it."""
+    try:
+        await stage.mesh.client.call(*QUESTION)
+    except PeerError:
+        return False
+    return True
 
 
 async def state_of(stage: Stage, name: str, instance_id: str) -> str | None:

@@ -7,12 +7,10 @@ from functools import partial
 import anyio
 
 from udc._types import JsonObject
-from udc.cli.demo.opening import BAKERY, start_droplet, start_mesh, state_of
+from udc.cli.demo.opening import BAKERY, QUESTION, answers, start_droplet, start_mesh, state_of
 from udc.cli.demo.processes import MESH
 from udc.cli.demo.steps import Stage, Told, expect, took
 from udc.errors import PeerError
-
-_QUESTION = ("Counter", "offer", {"item": "pretzel", "count": 1})
 
 
 async def replace_killed(stage: Stage) -> Told:
@@ -25,7 +23,7 @@ async def replace_killed(stage: Stage) -> Told:
     stage.say(f"Counter said so in {took(anyio.current_time() - killed)}: {code}; no call hangs")
     await start_droplet(stage, "Oven")
     new = stage.children["Oven"]
-    await stage.until("a call to reach the new Oven", lambda: _answers(stage))
+    await stage.until("a call to reach the new Oven", lambda: answers(stage))
     back = anyio.current_time() - killed
     stage.say(f"a new Oven, process {new.pid}, and the first call went through {took(back)} after the kill")
 
@@ -50,20 +48,12 @@ async def replace_killed(stage: Stage) -> Told:
 
 async def _refused(stage: Stage) -> str:
     try:
-        reply = await stage.mesh.client.call(*_QUESTION)
+        reply = await stage.mesh.client.call(*QUESTION)
     except PeerError as error:
         expect(error.code == "DEPENDENCY_UNAVAILABLE", f"Counter answered {error.code}, not DEPENDENCY_UNAVAILABLE")
         return error.code
     expect(False, f"Oven is dead, and yet Counter answered {reply.data}")
     return ""
-
-
-async def _answers(stage: Stage) -> bool:
-    try:
-        await stage.mesh.client.call(*_QUESTION)
-    except PeerError:
-        return False
-    return True
 
 
 async def restart_mesh(stage: Stage) -> Told:
@@ -73,7 +63,7 @@ async def restart_mesh(stage: Stage) -> Told:
     await dead.kill()
     killed = anyio.current_time()
     stage.say(f"the Registry's process {dead.pid} was killed with -9")
-    reply = await stage.mesh.client.call(*_QUESTION)
+    reply = await stage.mesh.client.call(*QUESTION)
     stage.say(f"without it Counter, Pantry and Oven answer in {took(anyio.current_time() - killed)} all the same")
     await start_mesh(stage)
     started = anyio.current_time()
