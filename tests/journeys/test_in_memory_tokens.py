@@ -74,6 +74,7 @@ async def test_tokens_are_renewed_in_the_background_while_calls_go_on() -> None:
 async def test_an_unknown_key_is_fetched_once() -> None:
     async with mesh(Back()) as world:
         assert await world.client.query("Back", "answer") == 42
+        await anyio.sleep(1)  # the fetch that follows the registration is over
         before = len(world.events.of(KeysFetched, droplet="Back"))
         world.registry.rotate_keys()
 

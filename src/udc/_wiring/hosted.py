@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import anyio
 from anyio.abc import TaskStatus
 
-from udc._types import DropletId
+from udc._types import Access, DropletId
 from udc.config import DropletConfig
-from udc.surface._base import Surface
+from udc.identity.claims import Principal
+from udc.surface._base import Endpoint, HttpRequest, HttpResponse, Surface
 
 if TYPE_CHECKING:
     from udc._wiring.compose import Composition
@@ -26,6 +27,19 @@ class Hosted:
     def surface(self) -> Surface:
         """Where its requests go."""
         return self.parts.surface
+
+    @property
+    def rows(self) -> Sequence[Endpoint]:
+        """Its endpoint table."""
+        return self.parts.surface.routes.table
+
+    async def admit(self, request: HttpRequest, access: Access, *, scope: str | None) -> Principal:
+        """Who calls a route of the application around it; see `HttpSurface.admit`."""
+        return await self.parts.surface.admit(request, access, scope=scope)
+
+    def refuse(self, error: Exception, request: HttpRequest) -> HttpResponse:
+        """The contract's answer to what such a route raised."""
+        return self.parts.surface.refuse(error, request)
 
     @property
     def droplet_id(self) -> DropletId:

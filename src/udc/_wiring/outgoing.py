@@ -11,6 +11,7 @@ from udc._types import DropletId
 from udc._wiring.nearby import Nearby
 from udc._wiring.settings import Settings
 from udc._wiring.surroundings import Surroundings
+from udc.clients.peer_http import PeerHttp
 from udc.config import DropletConfig
 from udc.directory import Directory, StaticDirectory
 from udc.discovery import Discovery
@@ -66,15 +67,13 @@ def make_errands(
     directory: Directory, client: HttpClient, tokens: Tokens, *, config: DropletConfig, ambient: Ambient
 ) -> Errands:
     """What calls peers' own endpoints."""
-    return Errands(
-        directory,
+    http = PeerHttp(
         client,
         tokens,
         audience_of=audiences(config.security.jwt_audience),
         insecure_hosts=frozenset(config.security.insecure_hosts),
-        ambient=ambient,
-        timeout_seconds=config.limits.call_timeout_seconds,
     )
+    return Errands(directory, http, ambient=ambient, timeout_seconds=config.limits.call_timeout_seconds)
 
 
 def make_transports(

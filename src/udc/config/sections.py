@@ -157,6 +157,7 @@ class LimitsSection(Section):
     """How much at once, and how long."""
 
     max_body_bytes: Count = _MEBIBYTE
+    body_timeout_seconds: Seconds = 30.0
     in_flight: Count = 1000
     handler_timeout_seconds: Seconds = 30.0
     call_timeout_seconds: Seconds = 10.0

@@ -7,16 +7,14 @@ from typing import Any, Final
 
 import anyio
 
-from udc._http import HttpAnswer, HttpClient
+from udc._http import HttpAnswer
 from udc._ids import Ambient
 from udc._types import UNSET
+from udc.clients.peer_http import PeerHttp
 from udc.context import Errand
 from udc.directory import Directory
-from udc.errors import CallTimeout, ConfigError, InvalidReply, InvalidRequest, PeerError, PeerUnreachable
-from udc.identity._base import Token, Tokens
-from udc.identity.origin import require_secure
+from udc.errors import CallTimeout, InvalidReply, InvalidRequest, PeerError, PeerUnreachable
 from udc.messages import Peer
-from udc.transports._exchange import AudienceOf, authorized
 from udc.wire import json_text
 from udc.wire.faults import decode_error
 from udc.wire.trace import header_value, traceparent
@@ -30,29 +28,13 @@ class Errands:
 
     Args:
         directory: finds the peer.
-        client: an open client; may be shared.
-        tokens: whose tokens are shown to peers.
-        audience_of: for whom the token of a peer is made.
-        insecure_hosts: hosts, besides loopback, that may see tokens over plain http.
+        http: sends requests with the token of their peer.
         timeout_seconds: a request's limit when neither the errand nor its lineage sets an earlier one.
     """
 
-    def __init__(
-        self,
-        directory: Directory,
-        client: HttpClient,
-        tokens: Tokens,
-        *,
-        audience_of: AudienceOf,
-        insecure_hosts: frozenset[str],
-        ambient: Ambient,
-        timeout_seconds: float,
-    ) -> None:
+    def __init__(self, directory: Directory, http: PeerHttp, *, ambient: Ambient, timeout_seconds: float) -> None:
         self._directory = directory
-        self._client = client
-        self._tokens = tokens
-        self._audience_of = audience_of
-        self._insecure_hosts = insecure_hosts
+        self._http = http
         self._ambient = ambient
         self._timeout_seconds = timeout_seconds
 
@@ -65,50 +47,33 @@ class Errands:
             ConnectionLost, CallTimeout, UnknownPeer, InvalidReply, TokenError: as for messages.
             TypeError: the body cannot be made JSON.
         """
-        body = None if errand.body is UNSET else json_text.write(errand.body)
         allowed = self._timeout_seconds if errand.timeout_seconds is None else errand.timeout_seconds
         deadline = anyio.current_time() + allowed
         if errand.lineage.deadline is not None:
             deadline = min(deadline, errand.lineage.deadline)
         with anyio.CancelScope(deadline=deadline):
             if anyio.current_time() < deadline:
-                return await self._anywhere(errand, body)
+                return await self._anywhere(errand)
         raise CallTimeout(f"{errand.target} did not answer {errand.method} {errand.path} in time", peer=errand.target)
 
-    async def _anywhere(self, errand: Errand, body: bytes | None) -> Any:  # Any: a JSON value
+    async def _anywhere(self, errand: Errand) -> Any:  # Any: a JSON value
         """At one instance after the other until one takes the connection."""
         *others, last = _wanted(errand, await self._directory.candidates(errand.target))[:_INSTANCES]
         for peer in others:
             try:
-                return await self._at(peer, errand, body)
+                return await self._at(peer, errand)
             except PeerUnreachable:
                 self._directory.avoid(peer)
-        return await self._at(last, errand, body)
+        return await self._at(last, errand)
 
-    async def _at(self, peer: Peer, errand: Errand, body: bytes | None) -> Any:  # Any: a JSON value
-        try:
-            require_secure(peer.endpoint, self._insecure_hosts)
-        except ConfigError as error:
-            problem = "; ".join(error.problems)
-            raise PeerUnreachable(f"no token is sent to {peer.label}: {problem}", peer=peer.label) from error
+    async def _at(self, peer: Peer, errand: Errand) -> Any:  # Any: a JSON value
         trace_id = errand.lineage.trace_id
-        headers = [
+        headers = (
             ("x-trace-id", header_value(trace_id)),
             ("traceparent", traceparent(trace_id, new_span=self._ambient.chance)),
-            *([("content-type", "application/json")] if body is not None else []),
-        ]
-
-        async def send(token: Token) -> HttpAnswer:
-            return await self._client.request(
-                errand.method,
-                f"{peer.endpoint}{errand.path}",
-                headers=[("authorization", f"Bearer {token.value}"), *headers],
-                content=body,
-                peer=peer.label,
-            )
-
-        answer = await authorized(peer, send, tokens=self._tokens, audience_of=self._audience_of)
-        return _read(answer, peer)
+        )
+        body = None if errand.body is UNSET else errand.body
+        return _read(await self._http.request(peer, errand.method, errand.path, body=body, headers=headers), peer)
 
 
 def _wanted(errand: Errand, peers: Sequence[Peer]) -> Sequence[Peer]:

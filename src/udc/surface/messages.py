@@ -44,7 +44,7 @@ Reserved = Callable[[Message, Principal], Awaitable[object]]
 
 
 def require_json(request: HttpRequest) -> None:
-    """Refuse a body that says it is something other than JSON; saying nothing is fine.
+    """Refuse a body that says it is something other than plain JSON; saying nothing is fine.
 
     Raises:
         UnsupportedMediaType: it is.
@@ -52,6 +52,14 @@ def require_json(request: HttpRequest) -> None:
     media_type = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if media_type != "application/json" and not media_type.endswith("+json"):
         raise UnsupportedMediaType(f"the body is {media_type[:64]!r}, wanted 'application/json'")
+    coding = request.headers.get("content-encoding", "identity").strip().lower()
+    if coding not in ("identity", ""):  # some servers unpack bodies and some do not: nobody shall depend on it
+        raise packed(coding)
+
+
+def packed(coding: str) -> UnsupportedMediaType:
+    """The refusal of a body that is compressed."""
+    return UnsupportedMediaType(f"the body is packed as {coding[:64]!r}; send it as it is")
 
 
 class Messages:

@@ -44,6 +44,8 @@ def audiences(mesh: str) -> AudienceOf:
 async def exchange(peer: Peer, message: Message, *, post: Post, tokens: Tokens, audience_of: AudienceOf) -> Reply:
     """Deliver once: encode, post with the peer's token, once more with a new one after a 401, decode.
 
+    While no token of the peer's own audience is to be had, the mesh's goes to it (contract section 6: it takes both).
+
     The headers are made here and nowhere else: nothing of a request that we are answering (its `Authorization`
     least of all) is passed on.
 

@@ -116,8 +116,11 @@ def failed(task: Task, source: DropletId, attempt: int | None, now: float, *, er
     """Its droplet could not do it (`error` is `CODE: text`), or hands it back.
 
     Raises:
-        Ignored, Forbidden, Conflict: see `_heard`.
+        Ignored, Forbidden, Conflict: see `_heard`; that the attempt has come to nothing is known.
     """
+    if task.status is Status.PENDING and task.offer is None and task.holder is not None:
+        _heard(task, source, attempt, now)
+        raise Ignored("the attempt was given up already")
     task = _heard(task, source, attempt, now)
     code = error.partition(":")[0].strip()
     if code == DRAINING:
