@@ -201,6 +201,17 @@ async def test_a_credential_takes_an_id_over_from_nobody(world: World) -> None:
     assert [each["instance_id"] for each in row["instances"]] == ["i-14-1"]
 
 
+async def test_the_list_tells_who_joined_without_a_credential(world: World) -> None:
+    mesh = await serve(world)
+    nobody = body(15, name="Twin", instance_id=UNSET, metadata={}, anonymous=False)
+    assert (await mesh.ask("POST", "/register", json=nobody)).status == 200
+    await mesh.register(body(16, name="Twin", anonymous=True))
+
+    rows = {row["id"]: row.get("anonymous") for row in await mesh.others()}
+    assert rows == {15: True, 16: None}
+    assert (await mesh.get("/droplets/name/Twin"))["id"] == 16
+
+
 async def test_anonymity_can_be_switched_off_and_on(world: World) -> None:
     closed = await serve(world, registry(config={"registry.allow_anonymous": False}))
     assert (await closed.ask("GET", "/droplets")).status == 401
