@@ -16,6 +16,7 @@ from udc._wiring.life import make_plan
 from udc._wiring.settings import Settings
 from udc._wiring.storage import Storage
 from udc._wiring.surroundings import Surroundings
+from udc._wiring.telling import Standing
 from udc.dispatch.contexts import Contexts
 from udc.dispatch.run import Dispatcher, DispatchLimits
 from udc.identity.instance_key import InstanceKey
@@ -77,7 +78,7 @@ class Composition:
         self.instance_key = InstanceKey.generate()
         self.proofs = ProofBook(facts=self.facts, key=self.instance_key, ambient=self.ambient)
         hooks = (*definition.hooks, *self.surroundings.hooks)
-        own = (self.stats, self.events, self._note_commands, self._tell_parts)
+        own = (self.stats, self.events, Standing(), self._note_commands, self._tell_parts)
         self.instrument = Instrument([*own, *hooks])
 
     def _identity(self, definition: Definition) -> None:
