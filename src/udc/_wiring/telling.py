@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from typing import Final
 
-from udc._wiring.nearby import NOT_IN_SIGHT
+from udc._wiring.nearby import NOT_IN_SIGHT, Found, Nearby
+from udc._wiring.settings import Settings
 from udc.instrument import Event, PresenceChanged, RegistrationAccepted, RegistrationFailed
 from udc.rings import LogRing
 
@@ -48,6 +49,27 @@ class Standing:
             # As loud as the trouble was: who read of that must not go on looking for it.
             _log.log(logging.WARNING if self._troubled else logging.INFO, "registered now")
         self._troubled = self._alone = False
+
+
+_OTHER_KEYS: Final = ("security.public_key", "security.jwks_url", "security.signing_key")
+
+
+def tell_of_other_keys(settings: Settings, nearby: Nearby | None) -> None:
+    """Where a mesh is found whose tokens a droplet does not take, because it was told other keys: say which setting."""
+    set_ = [name for name in _OTHER_KEYS if settings.origin(name) != "default"]
+    if nearby is None or not set_:
+        return
+    origins = ", ".join(f"{name} ({settings.origin(name)})" for name in set_)
+
+    def found(mesh: Found) -> None:
+        _log.warning(
+            "a mesh runs at %s, but its tokens are not taken here, for the configuration names other keys: %s; "
+            "take that away to be one of that mesh",
+            mesh.url,
+            origins,
+        )
+
+    nearby.on_found = found
 
 
 def _line(text: str) -> str:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.contract.served import key
 from udc._wiring.facts import capture
-from udc._wiring.nearby import NOT_IN_SIGHT
-from udc._wiring.telling import Standing
+from udc._wiring.nearby import NOT_IN_SIGHT, look_out
+from udc._wiring.settings import Settings
+from udc._wiring.surroundings import Surroundings
+from udc._wiring.telling import Standing, tell_of_other_keys
+from udc.datadir import DataDirectory, MeshFile
 from udc.instrument import Event, PresenceChanged, RegistrationAccepted, RegistrationFailed
 from udc.rings import LogRing
 
@@ -112,3 +118,32 @@ async def test_where_nobody_set_logging_up_warnings_are_still_seen(
                 logging.getLogger("udc").removeHandler(handler)
             assert (heard, capsys.readouterr().err) == (["not registered: again; it keeps trying"], "")
         assert root.handlers == []
+
+
+@pytest.mark.parametrize("left", [True, False])
+async def test_a_leftover_key_that_keeps_a_droplet_out_of_the_mesh_is_named_once(
+    left: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    key_file = tmp_path / "old.pem"
+    key_file.write_text(key().private_pem)
+    environ = {"UDC_SECURITY__SIGNING_KEY_FILE": str(key_file)} if left else {}
+    about = {"droplet.id": 14, "droplet.name": "A", "droplet.steward": "t", "droplet.url": "http://127.0.0.1:8014"}
+    settings = Settings(Surroundings(environ=environ, explicit={**about, "data": tmp_path}), explicit={}, attributes={})
+    data = DataDirectory(tmp_path)
+    data.make_secret()
+    nearby = look_out(settings)
+    assert nearby is not None
+    tell_of_other_keys(settings, nearby)
+    assert nearby.look() is None
+
+    data.write_mesh(MeshFile(registry="http://127.0.0.1:8000", pid=os.getpid()))
+    nearby._look_at = 0.0
+    for _ in range(3):
+        assert nearby.look() is not None
+
+    said = [each.getMessage() for each in caplog.records if "tokens are not taken" in each.message]
+    assert len(said) == (1 if left else 0)
+    for line in said:
+        assert "http://127.0.0.1:8000" in line
+        assert "UDC_SECURITY__SIGNING_KEY_FILE" in line
+        assert "PRIVATE" not in line
