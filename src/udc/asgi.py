@@ -15,6 +15,7 @@ import anyio
 from anyio.abc import TaskStatus
 
 from udc._bodies import CallerLeft, Event, Receive, TooLarge, TooLate, abandon, begin, read, whole
+from udc._foreign_server import heeded
 from udc._ids import system
 from udc.errors import LifecycleError, NotReady
 from udc.surface._base import HttpRequest, HttpResponse, Standing, Surface
@@ -37,6 +38,11 @@ class Hosted(Protocol):
     @property
     def surface(self) -> Surface:
         """Where its requests go."""
+        ...
+
+    @property
+    def grace_seconds(self) -> float:
+        """How long work in flight may go on when it stops."""
         ...
 
     async def serve(self, *, task_status: TaskStatus[None]) -> None:
@@ -92,8 +98,9 @@ class App:
             async with anyio.create_task_group() as tasks:
                 await tasks.start(_serve, self._hosted)
                 started = True
-                await send({"type": "lifespan.startup.complete"})
-                await receive()
+                async with heeded(self._hosted.request_stop, grace_seconds=self._hosted.grace_seconds):
+                    await send({"type": "lifespan.startup.complete"})
+                    await receive()
                 self._hosted.request_stop()
         except Exception as error:
             kind = "shutdown" if started else "startup"

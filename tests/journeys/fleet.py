@@ -109,7 +109,9 @@ class NoTokens:
 class Member:
     """One droplet, as far as its Registry is concerned."""
 
-    def __init__(self, number: int, registry: Registry, client: HttpClient, *, instance: str = "a") -> None:
+    def __init__(
+        self, number: int, registry: Registry, client: HttpClient, *, instance: str = "a", mesh_size: int = 0
+    ) -> None:
         self.id = number
         self.instance_id = f"{number:08x}-0000-4000-8000-00000000000{instance}"
         self.phase = "ready"
@@ -140,6 +142,7 @@ class Member:
             answered=adopt,
             ambient=ambient,
             instrument=instrument,
+            mesh_size=lambda: mesh_size,
         )
 
     def _now(self) -> dict[str, Any]:
@@ -160,7 +163,7 @@ class Fleet:
 
     def start(self, count: int) -> None:
         for number in range(101, 101 + count):
-            self.add(Member(number, self.registry, self.client))
+            self.add(Member(number, self.registry, self.client, mesh_size=count))
 
     def add(self, member: Member) -> Member:
         self.members.append(member)

@@ -53,6 +53,8 @@ class Stub:
         self.crash = anyio.Event()
         self.ended = False
 
+    grace_seconds = 1.0
+
     def _host(self) -> Stub:
         self.lives += 1
         return self

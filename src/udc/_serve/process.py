@@ -33,11 +33,6 @@ class Hosted(asgi.Hosted, Protocol):
     """A droplet ready for one life, run by us."""
 
     @property
-    def grace_seconds(self) -> float:
-        """How long work in flight may go on when it stops."""
-        ...
-
-    @property
     def trusted_proxies(self) -> Sequence[str]:
         """Whose word is taken about where a request comes from."""
         ...

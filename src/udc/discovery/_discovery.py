@@ -76,6 +76,10 @@ class Discovery:
             on_change=self._keeper.note,
         )
 
+    def take(self, records: Iterable[JsonObject]) -> None:
+        """Know these droplets, where no Registry is followed: for who asks one by itself."""
+        self._index.put(records)
+
     async def resolve(self, target: DropletId) -> Peer:
         """The instance that a message for that target is tried at first. Raises as `candidates` does."""
         return (await self.candidates(target))[0]
@@ -111,6 +115,11 @@ class Discovery:
         return tuple(dict.fromkeys((*self._static.droplets(), *(known.key for known in self._index))))
 
     @property
+    def told_of(self) -> int:
+        """How many droplets the Registry has told of, in this life or, where there is a disk, in the one before."""
+        return len(self._index)
+
+    @property
     def current(self) -> bool:
         """Whether the Registry has been heard in this life, and all that it said of who left has been believed."""
         return self._follower is not None and self._follower.current
@@ -125,6 +134,14 @@ class Discovery:
     def find(self, key: DropletId) -> Known | None:
         """What the Registry tells of the droplet with that canonical id; `None` when it knows none."""
         return self._index.get(key)
+
+    def seen(self, target: DropletId) -> Peer | None:
+        """Whom a message for that target would be tried at first; asks nobody, and raises nothing."""
+        try:
+            found = self._look(wanted_of(target))
+        except UnknownPeer:
+            return None
+        return found[0] if found else None
 
     async def refresh(self) -> None:
         """Ask the Registry now who there is; that it cannot be asked is noted, not raised. Nothing without one."""
