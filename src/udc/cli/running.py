@@ -16,7 +16,6 @@ from udc._wiring.program import announce, explicit_settings, hint
 from udc._wiring.surroundings import Surroundings
 from udc.cli.faults import say
 from udc.cli.output import put, put_json
-from udc.cli.standing import Standing
 from udc.cli.target import load_droplet
 from udc.datadir import MeshFile
 from udc.mesh.process import Mesh, Ports
@@ -39,7 +38,7 @@ def run(target: str, *, host: str | None, port: int | None, data: Path | None, w
             announce(hosted)
 
     def parts(stack: ExitStack) -> Sequence[_serve.Part]:
-        around = replace(Surroundings.of_process(), hooks=[Standing()])
+        around = Surroundings.of_process()
         if not with_mesh:
             return [part_of(droplet, explicit=explicit, surroundings=around, on_serving=on_serving)]
         mesh = stack.enter_context(closing(Mesh(data=data, ports=None, on_ready=_mention_mesh)))

@@ -76,6 +76,10 @@ class Discovery:
             on_change=self._keeper.note,
         )
 
+    def take(self, records: Iterable[JsonObject]) -> None:
+        """Know these droplets, where no Registry is followed: for who asks one by itself."""
+        self._index.put(records)
+
     async def resolve(self, target: DropletId) -> Peer:
         """The instance that a message for that target is tried at first. Raises as `candidates` does."""
         return (await self.candidates(target))[0]

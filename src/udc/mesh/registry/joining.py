@@ -136,7 +136,8 @@ class Joining:
             "revision": self._catalog.revision,
             **self._revisions(),
         }
-        if caller.anonymous:
+        # Who registers another droplet, as an admin may, does not become that droplet by it.
+        if caller.anonymous or caller.droplet_id != registered.droplet_id:
             return told
         # Foreign droplets know one token, which they show to everybody: it must not be one that changes the Registry
         # for droplets of our own kind.
