@@ -9,12 +9,21 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from typing import Protocol
 
 import anyio
 
-from udc.asgi import Hosted
+from udc import asgi
 
 _log = logging.getLogger("udc.host")
+
+
+class Hosted(asgi.Hosted, Protocol):
+    """A droplet ready for one life inside an application."""
+
+    def request_stop(self, *, at_once: bool = False) -> None:
+        """Ask for the graceful end; `at_once` leaves the grace out."""
+        ...
 
 
 class Life:
@@ -90,6 +99,7 @@ class Life:
         try:
             await event.wait()
         except BaseException:
+            self._hosted.request_stop(at_once=True)
             self._scope.cancel()
             with anyio.CancelScope(shield=True):
                 await self._ended.wait()
