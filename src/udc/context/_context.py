@@ -15,6 +15,7 @@ import anyio
 from udc._ids import Ambient
 from udc._types import UNSET, DropletId, JsonObject
 from udc.context._broadcast import Broadcast, gathered
+from udc.context._chat import Chat
 from udc.context._order import Courier, Errand, Lineage, Order, Spreader
 from udc.context._verb import CallOptions, Verb, fitted
 from udc.errors import HopLimit
@@ -153,6 +154,11 @@ class Context:
     def status(self) -> Verb:
         """Tell a peer how things stand: `await ctx.status("dashboard", "load", {...})`."""
         return Verb(self, MessageType.STATUS)
+
+    @property
+    def chat(self) -> Chat:
+        """Talk to a peer: `reply = await ctx.chat("guide", "hello", session_id="s-1")`."""
+        return Chat(self)
 
     async def call(
         self,
