@@ -304,7 +304,7 @@ class Context:
             ValueError: the path does not begin with a slash.
         """
         if self._courier is None:
-            _lacks("request")
+            raise LookupError("ctx.request: this context was made without a way to peers' endpoints")
         if not path.startswith("/"):
             raise ValueError(f"path is {path!r}: write it from the peer's root, with a slash first")
         if timeout_seconds is not None and not timeout_seconds > 0:
