@@ -1,4 +1,4 @@
-"""Part three of the tutorial is played word for word, with processes; only the mesh's and Librarian's ports are free ones."""
+"""Part three of the tutorial is played word for word, with processes; only the ports are any free ones."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 
 import anyio
 
+from udc._foreign_server import heeded
 from udc.asgi import Hosted
 
 _log = logging.getLogger("udc.host")
@@ -66,7 +67,7 @@ class Life:
     async def run(self) -> None:
         """Live to the end."""
         try:
-            with self._scope:
+            with self._scope, heeded(self._hosted.request_stop, grace_seconds=self._hosted.grace_seconds):
                 await self._hosted.serve(task_status=self)
         except Exception as error:  # noqa: BLE001 - the border to the application, which must not go down with it
             self._note(error)

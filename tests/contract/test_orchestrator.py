@@ -426,7 +426,7 @@ class TestMessages:
         assert answer.status == 200
         [shown] = (await desk.good("GET", "/reports"))["unreachable"]
         assert (shown["target_id"], shown["reported_by"]) == (55, 77)
-        envelope["payload"] = {"type": "droplet_unreachable"}  # type: ignore[assignment]
+        envelope["payload"] = {"type": "droplet_unreachable"}
         assert (await desk.ask("POST", "/message", json=envelope)).status == 400
 
 
@@ -590,4 +590,4 @@ class TestWatching:
 def test_terms_under_which_nothing_would_be_done_are_refused(name: str) -> None:
     for value in (0, -1, float("nan")):
         with pytest.raises(ValueError, match=name):
-            Terms(**{name: value})
+            Terms(**{name: value})  # type: ignore[arg-type]

@@ -91,6 +91,18 @@ async def test_nobody_changes_what_is_somebody_elses_but_an_admin(
     assert by_admin.status == (401 if enrolling else 200)  # who registers shows that droplet's own secret
 
 
+async def test_who_registers_another_droplet_does_not_become_it(world: World) -> None:
+    droplet, mesh, _ = await enrolled(world, 14)
+    boss = await droplet.enrol(16, permissions=["admin"])
+
+    told = await mesh.ask("POST", "/register?droplet_id=16", json=body(15), headers={"x-droplet-secret": boss})
+
+    assert (told.status, told.json()["id"]) == (200, 15)
+    assert "token" not in told.json()
+    own = await mesh.ask("POST", "/register", json=body(16), headers={"x-droplet-secret": boss})
+    assert claims_of(own.json()["token"])["droplet_id"] == 16
+
+
 @pytest.mark.parametrize(("method", "path", "sent"), CHANGES[3:])
 @pytest.mark.parametrize("audience", [MESH, f"{MESH}/1"])
 async def test_a_token_that_peers_have_seen_changes_nothing(

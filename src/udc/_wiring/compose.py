@@ -16,6 +16,7 @@ from udc._wiring.life import make_plan
 from udc._wiring.settings import Settings
 from udc._wiring.storage import Storage
 from udc._wiring.surroundings import Surroundings
+from udc._wiring.telling import Standing, tell_of_other_keys
 from udc.dispatch.contexts import Contexts
 from udc.dispatch.run import Dispatcher, DispatchLimits
 from udc.identity.instance_key import InstanceKey
@@ -79,7 +80,7 @@ class Composition:
         self.proofs = ProofBook(facts=self.facts, key=self.instance_key, ambient=self.ambient)
         hooks = (*definition.hooks, *self.surroundings.hooks)
         self.calls = CallRecords()
-        own = (self.stats, self.events, self.calls, self._note_commands, self._tell_parts)
+        own = (self.stats, self.events, self.calls, Standing(), self._note_commands, self._tell_parts)
         self.instrument = Instrument([*own, *hooks])
 
     def _identity(self, definition: Definition) -> None:
@@ -96,6 +97,8 @@ class Composition:
             config, me=self.facts.id, nearby=self.nearby, revocations=denied, **made
         )
         self.verifier = definition.verifier or verifier
+        if self.verifier is verifier:
+            tell_of_other_keys(self.settings, self.nearby)
         # Only our own way of checking looks at the list, so only then is it read.
         self.revocations = denied if isinstance(self.verifier, TokenVerifier) else None
         self.tokens, self.token_service = trust.make_tokens(

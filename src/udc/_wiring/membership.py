@@ -177,6 +177,7 @@ def make_membership(
     security = config.security
     then = Consequences(
         audience=registry_audience(security.jwt_audience),
+        mesh=security.jwt_audience,
         follow_keys=security.jwks_url is None,
         revocations=watch,
         **consequences,

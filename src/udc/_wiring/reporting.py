@@ -43,8 +43,13 @@ def make_notices(parts: Composition) -> UnreachableNotices:
 
 
 def services(parts: Composition) -> list[Service]:
-    """The services that report. The Orchestrator reports to nobody, and the Dashboard sends itself nothing."""
+    """The services that report.
+
+    The Orchestrator reports to nobody, the Dashboard sends itself nothing, and the Registry calls no droplet at all.
+    """
     config = parts.settings.config
+    if parts.facts.id == config.registry.id:
+        return []
     found: list[Service] = []
     if parts.facts.id != config.orchestrator.id:
         found.append(parts.unreachable)

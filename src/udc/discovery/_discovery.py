@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -75,6 +75,10 @@ class Discovery:
             instrument=self._instrument,
             on_change=self._keeper.note,
         )
+
+    def take(self, records: Iterable[JsonObject]) -> None:
+        """Know these droplets, where no Registry is followed: for who asks one by itself."""
+        self._index.put(records)
 
     async def resolve(self, target: DropletId) -> Peer:
         """The instance that a message for that target is tried at first. Raises as `candidates` does."""

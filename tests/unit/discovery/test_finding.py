@@ -64,7 +64,7 @@ async def test_a_name_of_several_is_refused() -> None:
         await finder.found("twin")
 
 
-NOBODY = {"anonymous": True, "metadata": {}}
+NOBODY: dict[str, Any] = {"anonymous": True, "metadata": {}}
 """What the Registry tells of one that joined without a credential."""
 
 

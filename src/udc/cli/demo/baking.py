@@ -81,7 +81,9 @@ class Order:
         expect(
             used == GRAMS[self._item] * self._loaves, f"{used} g of flour were taken for {self._loaves} {self._item}"
         )
-        self._stage.say(f"completed at attempt {task.attempt}: {json.dumps(task.result)}; {used} g of flour were taken, once")
+        self._stage.say(
+            f"completed at attempt {task.attempt}: {json.dumps(task.result)}; {used} g of flour were taken, once"
+        )
 
 
 async def bake(stage: Stage) -> Told:
