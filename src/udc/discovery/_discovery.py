@@ -131,6 +131,11 @@ class Discovery:
         """What the Registry tells of the droplet with that canonical id; `None` when it knows none."""
         return self._index.get(key)
 
+    def heard(self, *, registered: bool) -> None:
+        """Whether the Registry hears our own beats: while it does not, nobody is removed at its word."""
+        if self._follower is not None:
+            self._follower.heard(registered=registered)
+
     async def refresh(self) -> None:
         """Ask the Registry now who there is; that it cannot be asked is noted, not raised. Nothing without one."""
         if self._follower is not None:
