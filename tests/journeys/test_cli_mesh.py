@@ -15,6 +15,8 @@ from typer.testing import CliRunner
 from tests.journeys.programs import STOPPING, Program, Programs, meeting_point, request, until
 from udc.cli.app import app
 
+pytestmark = pytest.mark.timeout(60)
+
 GREETER = '''
 import anyio
 from udc import Droplet, command, event, query
