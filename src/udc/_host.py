@@ -9,13 +9,22 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from typing import Protocol
 
 import anyio
 
+from udc import asgi
 from udc._foreign_server import heeded
-from udc.asgi import Hosted
 
 _log = logging.getLogger("udc.host")
+
+
+class Hosted(asgi.Hosted, Protocol):
+    """A droplet ready for one life inside an application."""
+
+    def request_stop(self, *, at_once: bool = False) -> None:
+        """Ask for the graceful end; `at_once` leaves the grace out."""
+        ...
 
 
 class Life:
@@ -91,6 +100,7 @@ class Life:
         try:
             await event.wait()
         except BaseException:
+            self._hosted.request_stop(at_once=True)
             self._scope.cancel()
             with anyio.CancelScope(shield=True):
                 await self._ended.wait()

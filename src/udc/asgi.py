@@ -7,12 +7,14 @@ run with its lifespan switched off, say) are answered 503 NOT_READY with the rem
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, Final, Protocol, TypeAlias
 
 import anyio
 from anyio.abc import TaskStatus
 
+from udc._bodies import CallerLeft, Event, Receive, TooLarge, TooLate, abandon, begin, read, whole
 from udc._foreign_server import heeded
 from udc._ids import system
 from udc.errors import LifecycleError, NotReady
@@ -21,8 +23,6 @@ from udc.surface.edge import Edge
 from udc.wire.faults import encode_error
 
 Scope: TypeAlias = MutableMapping[str, Any]  # Any: ASGI's own
-Event: TypeAlias = MutableMapping[str, Any]  # Any: ASGI's own
-Receive: TypeAlias = Callable[[], Awaitable[Event]]
 Send: TypeAlias = Callable[[Event], Awaitable[None]]
 Until: TypeAlias = Callable[[], Awaitable[None]]
 
@@ -115,13 +115,10 @@ class App:
         surface, over = self._hosted.surface, self._hosted.over
         request = _request(scope)
         try:
-            body = await _body(receive, surface.max_body_bytes)
-        except _CallerLeft:
+            response = await _take_body(request, receive, surface, scope)
+        except CallerLeft:
             return  # half a request: nothing runs, and nobody would read the answer
-        if body is None:
-            response = surface.refuse_body(request)
-        else:
-            request.body = body
+        if response is None:
             request.disconnected = lambda: _until_disconnect(receive)
             response = await surface.handle(request)
         await _send(response, scope, receive, send, over)
@@ -183,23 +180,30 @@ request_of = _request
 """The request that an HTTP connection's scope tells of, without its body; for other adapters."""
 
 
-class _CallerLeft(Exception):
-    """The caller went away before the end of its request."""
+async def _take_body(request: HttpRequest, receive: Receive, surface: Surface, scope: Scope) -> HttpResponse | None:
+    """Give the request its body; the answer to one that gets none."""
+    begun = begin(receive)
+    limit = surface.max_body_bytes
+    try:
+        body = whole(begun, limit)
+        if body is None:
+            if (refusal := surface.turned_away(request)) is not None:
+                await abandon(begun)
+                return refusal
+            body = await read(begun, receive, limit=limit, seconds=surface.body_timeout_seconds)
+    except TooLarge:
+        return surface.turned_away(request) or surface.refuse_body(request)
+    except TooLate:
+        return _closing(surface.refuse_late(request), scope)
+    request.body = body
+    return None
 
 
-async def _body(receive: Receive, limit: int) -> bytes | None:
-    """The whole body; `None` when it is over the limit."""
-    parts: list[bytes] = []
-    size = 0
-    while (event := await receive())["type"] == "http.request":
-        part: bytes = event.get("body", b"")
-        size += len(part)
-        if size > limit:
-            return None
-        parts.append(part)
-        if not event.get("more_body", False):
-            return b"".join(parts) if len(parts) > 1 else part
-    raise _CallerLeft
+def _closing(response: HttpResponse, scope: Scope) -> HttpResponse:
+    """The answer after which the connection is of no use: it still holds a body that nobody waits for."""
+    if not scope.get("http_version", "1.1").startswith("1"):
+        return response
+    return replace(response, headers=(*response.headers, ("connection", "close")))
 
 
 async def _send(response: HttpResponse, scope: Scope, receive: Receive, send: Send, over: Until) -> None:

@@ -11,8 +11,9 @@ from contextlib import asynccontextmanager
 from typing import Any, Final, TypeAlias
 
 from udc._attachment import Attachable, Attachment, Attachments, D, HostRoute, Permission, check_permission
+from udc._bodies import Receive
 from udc._host import living
-from udc.asgi import Receive, Scope, Send, request_of
+from udc.asgi import Scope, Send, request_of
 from udc.context import Context
 from udc.errors import DefinitionError, LifecycleError, UdcError
 from udc.identity.claims import Principal
@@ -139,9 +140,9 @@ def walk_tree(
             if original.routes:
                 yield from walk_tree(original.routes, level, path)
             else:
-                yield HostRoute(path=path, name=f"the mount {path!r}", below=True)
+                yield HostRoute(path=path, name=f"the mount {path!r} of the application", below=True)
         elif isinstance(original, Route):
-            yield HostRoute(path=prefix + route.path_format, name=f"the route {route.name!r}")
+            yield HostRoute(path=prefix + route.path_format, name=f"the route {route.name!r} of the application")
 
 
 def _live_within(app: Starlette, attachment: Attachment, attached: Attachments, walk: Walk) -> None:

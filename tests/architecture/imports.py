@@ -26,7 +26,7 @@ LAYERS: dict[str, int] = {
     "udc.services": 4, "udc.services.*": 4, "udc.stats": 4, "udc.surface.*": 4, "udc.tasks": 4, "udc.tasks.*": 4,
     "udc._runtime": 4,
     # L5 adapters
-    "udc._foreign_server": 5, "udc.asgi": 5, "udc._serve": 5, "udc._serve.*": 5,
+    "udc.asgi": 5, "udc._bodies": 5, "udc._foreign_server": 5, "udc._serve": 5, "udc._serve.*": 5,
     "udc._host": 5, "udc._attachment": 5, "udc.starlette": 5, "udc.fastapi": 5, "udc.aiohttp": 5,
     # L6 façade
     "udc.droplet": 6, "udc._wiring": 6, "udc._wiring.*": 6, "udc": 6,

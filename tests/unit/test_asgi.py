@@ -21,6 +21,8 @@ class Echo:
     """A surface that keeps what it was asked."""
 
     max_body_bytes = 10
+    body_timeout_seconds = 30.0
+    closed_paths = frozenset({"/closed"})
 
     def __init__(self, response: HttpResponse | None = None) -> None:
         self.response = response or HttpResponse(body=b"{}")
@@ -32,6 +34,12 @@ class Echo:
 
     def refuse_body(self, request: HttpRequest) -> HttpResponse:
         return HttpResponse(status=413, body=b"too large")
+
+    def refuse_late(self, request: HttpRequest) -> HttpResponse:
+        return HttpResponse(status=408, body=b"too late")
+
+    def turned_away(self, request: HttpRequest) -> HttpResponse | None:
+        return HttpResponse(status=401, body=b"go away") if request.path in self.closed_paths else None
 
 
 class Stub:

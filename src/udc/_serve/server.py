@@ -10,7 +10,8 @@ from typing import Final
 import anyio
 import uvicorn
 
-from udc.asgi import App, Event, Receive, Scope, Send
+from udc._bodies import Event, Receive
+from udc.asgi import App, Scope, Send
 
 # Longer than clients of our own keep idle connections (30 s): who closes first never loses a request.
 _KEEP_ALIVE_SECONDS: Final = 65

@@ -18,7 +18,6 @@ from udc._wiring.program import announce, explicit_settings, hint
 from udc._wiring.surroundings import Surroundings
 from udc.cli.faults import say
 from udc.cli.output import put, put_json
-from udc.cli.standing import Standing
 from udc.cli.target import load_droplet
 from udc.datadir import MeshFile
 from udc.mesh.process import Mesh, Ports
@@ -54,7 +53,7 @@ def run(
             announce(hosted)
 
     def parts(stack: ExitStack) -> Sequence[_serve.Part]:
-        around = replace(Surroundings.of_process(), hooks=[Standing()])
+        around = Surroundings.of_process()
         if not with_mesh:
             bind = _serve.bind if lodger is None else lodger.bind
             return [part_of(droplet, explicit=explicit, surroundings=around, bind=bind, on_serving=on_serving)]

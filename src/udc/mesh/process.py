@@ -60,7 +60,7 @@ class Mesh:
         ).config
         self.data: DataDirectory = DataDirectory(self._config.data.resolve())
         self._on_ready = on_ready
-        self._lock = self.data.claim_slot("mesh")
+        self._lock = self.data.claim_mesh()
         self._file = MeshFile(pid=os.getpid())
         self.parts: list[_serve.Part] = []
         try:

@@ -17,7 +17,7 @@ from udc.errors import CallTimeout, InvalidReply, InvalidRequest, PeerError, Pee
 from udc.messages import Peer
 from udc.wire import json_text
 from udc.wire.faults import decode_error
-from udc.wire.trace import header_value, traceparent
+from udc.wire.trace import HOPS_HEADER, TIMEOUT_HEADER, header_value, traceparent
 
 _INSTANCES: Final = 5
 _SUCCESS: Final = frozenset({200, 201, 202, 204})
@@ -53,22 +53,25 @@ class Errands:
             deadline = min(deadline, errand.lineage.deadline)
         with anyio.CancelScope(deadline=deadline):
             if anyio.current_time() < deadline:
-                return await self._anywhere(errand)
+                return await self._anywhere(errand, deadline)
         raise CallTimeout(f"{errand.target} did not answer {errand.method} {errand.path} in time", peer=errand.target)
 
-    async def _anywhere(self, errand: Errand) -> Any:  # Any: a JSON value
+    async def _anywhere(self, errand: Errand, deadline: float) -> Any:  # Any: a JSON value
         """At one instance after the other until one takes the connection."""
         *others, last = _wanted(errand, await self._directory.candidates(errand.target))[:_INSTANCES]
         for peer in others:
             try:
-                return await self._at(peer, errand)
+                return await self._at(peer, errand, deadline)
             except PeerUnreachable:
                 self._directory.avoid(peer)
-        return await self._at(last, errand)
+        return await self._at(last, errand, deadline)
 
-    async def _at(self, peer: Peer, errand: Errand) -> Any:  # Any: a JSON value
+    async def _at(self, peer: Peer, errand: Errand, deadline: float) -> Any:  # Any: a JSON value
         trace_id = errand.lineage.trace_id
+        left = max(1, round((deadline - anyio.current_time()) * 1000))
         headers = (
+            (HOPS_HEADER, str(errand.lineage.hops)),
+            (TIMEOUT_HEADER, str(left)),
             ("x-trace-id", header_value(trace_id)),
             ("traceparent", traceparent(trace_id, new_span=self._ambient.chance)),
         )

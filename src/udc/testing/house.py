@@ -214,7 +214,7 @@ class House:
         member.life = life
         self._tasks.start_soon(life.run, name=f"droplet {member.label}")
         await life.started()
-        if not hosted.parts.membership.services:
+        if hosted.parts.membership.registry is None or not hosted.config.registry.auto_register:
             return False
         with anyio.move_on_after(_KNOWN_SECONDS):
             return await arrival.registered()

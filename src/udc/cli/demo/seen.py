@@ -15,6 +15,8 @@ from udc._types import DropletId, JsonObject
 from udc.cli.connection import Operator, refusal
 from udc.cli.faults import Usage
 from udc.cli.place import Place
+from udc.cli.tasking import orchestrator
+from udc.clients.orchestrator import OrchestratorClient
 from udc.datadir import DataDirectory
 from udc.directory import StaticDirectory
 from udc.dispatch.contexts import Contexts
@@ -34,6 +36,11 @@ class Seen(Protocol):
     @property
     def client(self) -> Context:
         """Calls droplets as the operator."""
+        ...
+
+    @property
+    def tasks(self) -> OrchestratorClient:
+        """The mesh's Orchestrator."""
         ...
 
     def found(self) -> str:
@@ -75,6 +82,7 @@ class Running:
         self._operator: Operator | None = None
         self._directory = StaticDirectory()
         self._client: Context | None = None
+        self._tasks: OrchestratorClient | None = None
 
     @property
     def client(self) -> Context:
@@ -112,7 +120,16 @@ class Running:
 
     async def look(self) -> None:
         """See `Seen.look`."""
-        self._directory.replace((await self._connected.directory()).peers)
+        operator = self._connected
+        self._directory.replace((await operator.directory()).peers)
+        self._tasks = await orchestrator(operator)
+
+    @property
+    def tasks(self) -> OrchestratorClient:
+        """See `Seen.tasks`."""
+        if self._tasks is None:
+            raise Usage("the mesh has not been looked at yet")
+        return self._tasks
 
     async def http(self, method: str, target: DropletId, path: str, body: object = None) -> Any:  # Any: JSON values
         """See `Seen.http`."""

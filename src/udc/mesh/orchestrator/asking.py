@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from hashlib import sha256
 from typing import Any, TypeAlias
 
@@ -47,7 +46,7 @@ class Asking:
         task = self._made(asked, by)
         request.trace_id = task.trace_id
         payload = to_json(asked.payload, inf_nan_mode="null").decode()
-        same = sha256(canonical_json([by, asked.model_dump(mode="json")])).digest()
+        same = sha256(canonical_json([by, asked.model_dump(mode="json", exclude={"task_id"})])).digest()
         task, new = await self._book.add(task, payload, same)
         return HttpResponse(status=201 if new else 200, body=to_json(shown(task, asked.payload)))
 
@@ -66,11 +65,11 @@ class Asking:
 
     async def one(self, request: HttpRequest) -> Answer:
         """`GET /tasks/{id}`."""
-        return _record(await self._book.store.get(request.params["id"]))
+        return _record(await self._book.store.get(_id(request)))
 
     async def change(self, request: HttpRequest) -> Answer:
         """`PATCH /tasks/{id}`: what a droplet that polls says of its task."""
-        task_id = request.params["id"]
+        task_id = _id(request)
         asked = read(TaskChange, bodies.fields_of(request))
         source = caller_of(request.caller, None)
         self._pollers.heard(source)
@@ -93,7 +92,7 @@ class Asking:
 
     async def cancel(self, request: HttpRequest) -> Answer:
         """`DELETE /tasks/{id}`."""
-        task_id = request.params["id"]
+        task_id = _id(request)
         caller = request.caller
         by = caller_of(caller, None)
         now = self._ambient.wall()
@@ -160,8 +159,9 @@ def _check_holder(task: Task, source: DropletId) -> None:
         )
 
 
+def _id(request: HttpRequest) -> str:
+    return request.params["id"].lower()
+
+
 def _record(kept: Kept) -> Answer:
     return shown(kept.task, from_json(kept.payload))
-
-
-Handler: TypeAlias = Callable[[HttpRequest], Any]  # Any: what endpoints return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -100,8 +101,13 @@ def fields_of(request: HttpRequest) -> bytes:
     require_json(request)
     sent = json_text.parse_object(request.body or b"{}")
     inner = json_text.as_mapping(sent.get("payload"))
-    wrapped = inner and any(key in sent for key in ("message_type", "metadata", "source"))
+    # A task has a payload of its own, so that alone makes no envelope.
+    wrapped = inner and ("message_type" in sent or "from_service" in sent or "source_droplet_id" in _metadata(sent))
     return json_text.write(dict(inner)) if wrapped else request.body
+
+
+def _metadata(sent: dict[str, Any]) -> Mapping[str, Any]:  # Any: JSON values
+    return json_text.as_mapping(sent.get("metadata"))
 
 
 def page_of(request: HttpRequest) -> tuple[Filter, int, int]:

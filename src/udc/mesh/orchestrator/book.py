@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Final, TypeAlias, TypeVar
 
 import anyio
@@ -32,6 +32,7 @@ class Book:
         self._on_change = on_change
         self._live: dict[str, Task] = {}
         self._waiting: dict[str, dict[str, Task]] = {}
+        self._watched: dict[str, Task] = {}
         self._load: Counter[Place] = Counter()
         self._silent: Counter[DropletId] = Counter()
         self._ended: OrderedDict[str, int] = OrderedDict()
@@ -49,8 +50,10 @@ class Book:
         for task in await store.live():
             self._take(task)
 
-    def __iter__(self) -> Iterator[Task]:
-        return iter(tuple(self._live.values()))
+    @property
+    def watched(self) -> Iterable[Task]:
+        """Those for which a time may come: that are at work or whose end is untold, that pause or have a deadline."""
+        return tuple(self._watched.values())
 
     def get(self, task_id: str) -> Task | None:
         """A task that has not ended."""
@@ -107,10 +110,13 @@ class Book:
         self._live[task.task_id] = task
         if task.status is Status.PENDING and task.offer is None:
             self._waiting.setdefault(task.capability, {})[task.task_id] = task
+        if task.at_work or task.over or task.not_before or task.deadline is not None:
+            self._watched[task.task_id] = task
         self._count(task, 1)
 
     def _drop(self, task: Task) -> None:
         del self._live[task.task_id]
+        self._watched.pop(task.task_id, None)
         same = self._waiting.get(task.capability)
         if same is not None and same.pop(task.task_id, None) is not None and not same:
             del self._waiting[task.capability]

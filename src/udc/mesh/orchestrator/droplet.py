@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from udc._wiring.definition import Premises
 
 _PAUSE_SECONDS: Final = 0.01
+_FORGET_SECONDS: Final = 600.0
 
 
 class Orchestrator(Droplet):
@@ -66,6 +67,10 @@ class Orchestrator(Droplet):
     @every(seconds=_PAUSE_SECONDS, first_after_seconds=0, jitter=0)
     async def _give(self) -> None:
         await self._running.giving.turn()
+
+    @every(seconds=_FORGET_SECONDS)
+    async def _forget(self) -> None:
+        await self._running.forget()
 
     @event("task_acknowledged")
     async def _acknowledged(self, ctx: Context) -> dict[str, Any]:  # Any: JSON values

@@ -18,7 +18,7 @@ from udc.mesh.orchestrator.book import Book
 from udc.mesh.orchestrator.machine import Ignored
 from udc.mesh.orchestrator.pushing import Refusal, Unclear
 from udc.mesh.orchestrator.task import Holder, Status, Task
-from udc.mesh.orchestrator.workers import Workers
+from udc.mesh.orchestrator.workers import Loss, Workers
 
 _log = logging.getLogger("udc.orchestrator")
 
@@ -38,6 +38,7 @@ class Terms:
         polling_acknowledge_seconds: the same for droplets that poll.
         backoff_seconds: before the second attempt; doubled before each further one, up to `backoff_cap_seconds`.
         per_instance: how many tasks an instance is given at once.
+        keep_seconds: how long a task is kept after its end.
     """
 
     acknowledge_seconds: float = 10.0
@@ -45,6 +46,17 @@ class Terms:
     backoff_seconds: float = 1.0
     backoff_cap_seconds: float = 60.0
     per_instance: int = 100
+    keep_seconds: float = 7 * 86_400
+
+    def __post_init__(self) -> None:
+        """Refuse terms under which nothing would ever be done.
+
+        Raises:
+            ValueError: a number that is not more than 0.
+        """
+        for name in self.__slots__:
+            if not getattr(self, name) > 0:  # also refuses NaN
+                raise ValueError(f"{name} must be more than 0, not {getattr(self, name)}")
 
     def acknowledged_within(self, holder: Holder) -> float:
         """How long this one has."""
@@ -110,7 +122,7 @@ class Giving:
 
     def resume(self) -> None:
         """After a start: ask again those who may have taken a task, which is harmless where they have."""
-        for task in self._book:
+        for task in self._book.watched:
             holder = task.at_work
             if holder is not None and not holder.polls and task.status is not Status.IN_PROGRESS and not task.over:
                 self._background(task.task_id, partial(self._ask, task, holder, resumed=True))
@@ -122,15 +134,18 @@ class Giving:
         self._news = anyio.Event()
         if self._stopping():
             return
-        for task in self._book:
+        for task in self._book.watched:
             await self._watch(task)
+        self._begin_by = {key: value for key, value in self._begin_by.items() if self._book.get(key) is not None}
         self._give_out()
 
     def _pause(self) -> float:
         """How long nothing is to do, unless something happens."""
         wall, now = self._ambient.wall(), self._clock()
-        times = [by - now for _, by in self._begin_by.values()]
-        for task in self._book:
+        times: list[float] = []
+        for task in self._book.watched:
+            if task.task_id in self._begin_by:
+                times.append(self._begin_by[task.task_id][1] - now)
             if task.deadline is not None and not task.over:
                 times.append(task.deadline - wall)
             if task.not_before > wall and task.status is Status.PENDING:
@@ -142,55 +157,55 @@ class Giving:
 
     async def _watch(self, task: Task) -> None:
         """See whether a time has passed for it, or its droplet is gone."""
-        now, wall = self._clock(), self._ambient.wall()
+        wall = self._ambient.wall()
         if task.over:
             self._begin_by.pop(task.task_id, None)
             if task.untold is not None:
                 self._tell(task, task.untold)
-            return
-        if task.deadline is not None and wall >= task.deadline:
+        elif task.deadline is not None and wall >= task.deadline:
             await self._changed(task, lambda found: machine.overdue(found, wall))
-            return
-        holder = task.holder
-        if holder is None or task.status not in (Status.ASSIGNED, Status.IN_PROGRESS):
+        elif task.holder is not None and task.status in (Status.ASSIGNED, Status.IN_PROGRESS):
+            loss = self._workers.gone(task.holder, task.status) or self._late(task, task.holder)
+            if loss is not None:
+                await self._lose(task, task.holder, loss)
+        else:
             self._begin_by.pop(task.task_id, None)
-            return
-        why = self._workers.gone(holder, task.status)
+
+    def _late(self, task: Task, holder: Holder) -> Loss | None:
+        """Whether it should have been acknowledged by now. That is not kept: after a restart the time begins anew."""
         if task.status is Status.IN_PROGRESS:
             self._begin_by.pop(task.task_id, None)
-        elif why is None:
-            known, by = self._begin_by.get(task.task_id, (None, 0.0))
-            if known != holder:
-                by = now + self._terms.acknowledged_within(holder)
-                self._begin_by[task.task_id] = holder, by
-            why = "it was not acknowledged in time" if now >= by else None
-        if why is not None:
-            await self._lose(task, holder, why)
+            return None
+        now = self._clock()
+        known, by = self._begin_by.get(task.task_id, (None, 0.0))
+        if known != holder:
+            by = now + self._terms.acknowledged_within(holder)
+            self._begin_by[task.task_id] = holder, by
+        return Loss("it was not acknowledged in time") if now >= by else None
 
-    async def _lose(self, task: Task, holder: Holder, why: str) -> None:
+    async def _lose(self, task: Task, holder: Holder, loss: Loss) -> None:
         wall = self._ambient.wall()
         not_before = wall + self._terms.pause(task.retries, self._ambient.chance())
-        counts = "stopping" not in why
-        _log.info("task taken back", extra={"task_id": task.task_id, "droplet": holder.droplet_id, "why": why})
-        await self._changed(
+        lost = await self._changed(
             task,
-            lambda found: machine.lost(found, holder, wall, why=why, counts=counts, not_before=not_before),
+            lambda found: machine.lost(found, holder, wall, why=loss.why, counts=loss.counts, not_before=not_before),
         )
+        if lost is not None:
+            _log.info("task taken back", extra={"task_id": task.task_id, "droplet": holder.droplet_id, "why": loss.why})
 
     def _give_out(self) -> None:
         """Most urgent first, then oldest, each to the least loaded that can."""
-        wall = self._ambient.wall()
-        for capability in self._book.wanted:
-            ready = [
-                task
-                for task in self._book.waiting(capability)
-                if task.not_before <= wall and task.task_id not in self._busy
-            ]
-            for task in nsmallest(_ROUND, ready, key=lambda task: (task.priority, task.created_at, task.task_id)):
-                holder = self._workers.choose(task)
-                if holder is None:
-                    break
-                self._workers.reserve(holder)
+        wall, places = self._ambient.wall(), self._workers.places()
+        ready = (
+            task
+            for capability in self._book.wanted
+            if places.any_for(capability)
+            for task in self._book.waiting(capability)
+            if task.not_before <= wall and task.task_id not in self._busy
+        )
+        for task in nsmallest(_ROUND, ready, key=lambda task: (task.priority, task.created_at, task.task_id)):
+            holder = places.take(task)
+            if holder is not None:
                 self._background(task.task_id, partial(self._offer, task, holder))
 
     async def _offer(self, task: Task, holder: Holder) -> None:
@@ -228,7 +243,7 @@ class Giving:
                 await self._changed(task, lambda found: machine.accepted(found, holder, self._ambient.wall()))
                 return
             if self._clock() >= by:
-                await self._lose(task, holder, why)
+                await self._lose(task, holder, Loss(why))
                 return
             await anyio.sleep(_UNCLEAR_PAUSE_SECONDS * (0.5 + self._ambient.chance()))
 

@@ -16,6 +16,7 @@ from udc.mesh.orchestrator.book import Book
 from udc.mesh.orchestrator.giving import Terms
 from udc.mesh.orchestrator.machine import Ignored
 from udc.mesh.orchestrator.polling import Pollers
+from udc.mesh.orchestrator.reports import Reports
 from udc.mesh.orchestrator.task import Task
 from udc.messages import Message
 from udc.models import read
@@ -30,7 +31,8 @@ What: TypeAlias = Callable[[Task, DropletId, TaskWord, float], Task]
 class Hearing:
     """Takes these events."""
 
-    def __init__(self, book: Book, pollers: Pollers, *, terms: Terms, ambient: Ambient) -> None:
+    def __init__(self, book: Book, pollers: Pollers, reports: Reports, *, terms: Terms, ambient: Ambient) -> None:
+        self._reports = reports
         self._book, self._pollers, self._terms, self._ambient = book, pollers, terms, ambient
         self._kinds: Final[dict[str, What]] = {
             "task_acknowledged": _acknowledged,
@@ -59,9 +61,14 @@ class Hearing:
         return {"task_id": word.task_id, "status": task.status}
 
     def unreachable(self, message: Message) -> Answer:
-        """Note that a droplet could not reach another one."""
+        """Note that a droplet could not reach another one: for people. What to do of it the Registry's leases say.
+
+        Raises:
+            InvalidRequest: it names nobody.
+        """
         target = canonical_id(message.payload.get("target_id"), field="payload.target_id")
         _log.warning("droplet unreachable", extra={"target": target, "reported_by": message.source})
+        self._reports.note_unreachable(target, message.source)
         return {"noted": True}
 
     def _failed(self, task: Task, source: DropletId, word: TaskWord, now: float) -> Task:

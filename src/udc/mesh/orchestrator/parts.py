@@ -40,6 +40,7 @@ class Parts:
 
     def __init__(self, premises: Premises, *, terms: Terms, mesh: Callable[[], Context]) -> None:
         self.premises = premises
+        self._terms = terms
         self._tasks: TaskGroup | None = None
         self._stopping = False
         ambient, clock = premises.ambient, loop_clock()
@@ -51,7 +52,7 @@ class Parts:
             self._pollers,
             reports,
             self.book,
-            me=premises.facts.id,
+            core=frozenset({premises.facts.id, premises.config.registry.id}),
             per_instance=terms.per_instance,
             clock=clock,
             chance=ambient.chance,
@@ -67,7 +68,7 @@ class Parts:
             ambient=ambient,
             clock=clock,
         )
-        self.hearing: Hearing = Hearing(self.book, self._pollers, terms=terms, ambient=ambient)
+        self.hearing: Hearing = Hearing(self.book, self._pollers, reports, terms=terms, ambient=ambient)
         self.watching: Watching = Watching(self.book, stopping=lambda: self._stopping, ambient=ambient)
         asking = Asking(self.book, workers, self._pollers, terms=terms, ambient=ambient)
         self.table: list[Endpoint] = table(asking, reports, self._pollers, self.watching)
@@ -84,6 +85,10 @@ class Parts:
         """Something has changed that tasks may wait for."""
         self.giving.wake()
         self.watching.wake()
+
+    async def forget(self) -> None:
+        """Drop tasks that ended long ago."""
+        await self.book.store.forget(ended_before=self.premises.ambient.wall() - self._terms.keep_seconds)
 
     def note_phase(self, phase: Phase) -> None:
         """The droplet is in another phase."""

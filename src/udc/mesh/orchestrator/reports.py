@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
@@ -22,6 +22,7 @@ KEPT_SECONDS: Final = 300.0
 """How long a report says something; droplets send one a minute."""
 
 _DROPLETS: Final = 20_000
+_UNREACHABLE: Final = 100
 
 
 class Reports:
@@ -33,6 +34,7 @@ class Reports:
 
     def __init__(self, *, ambient: Ambient, clock: Callable[[], float]) -> None:
         self._ambient, self._clock = ambient, clock
+        self._unreachable: deque[Answer] = deque(maxlen=_UNREACHABLE)
         self._newest: OrderedDict[DropletId, tuple[float, Answer]] = OrderedDict()
 
     async def take(self, request: HttpRequest) -> Answer:
@@ -43,7 +45,12 @@ class Reports:
 
     async def list(self, request: HttpRequest) -> Answer:
         """`GET /reports`."""
-        return {"reports": [dict(report) for heard, report in self._newest.values() if self._counts(heard)]}
+        reports = [report for heard, report in self._newest.values() if self._counts(heard)]
+        return {"reports": reports, "unreachable": list(self._unreachable)}
+
+    def note_unreachable(self, target: DropletId, by: DropletId | None) -> None:
+        """Keep that a droplet could not reach another one; the newest hundred are shown."""
+        self._unreachable.append({"target_id": target, "reported_by": by, "received_at": iso_utc(self._ambient.now())})
 
     def note(self, droplet_id: DropletId, report: Report) -> None:
         """Keep it in the place of the droplet's last one."""

@@ -98,7 +98,7 @@ class Watching:
         await self._catch_up()
         oldest, newest = await self._book.store.bounds()
         after = newest if since is None else since
-        if since is not None and (since > newest or since < oldest - 1):
+        if since is not None and not (oldest or newest + 1) - 1 <= since <= newest:
             yield b"event: reset\ndata: %b\n\n" % to_json({"seq": newest})
             after = newest
         if wanted.task_id is not None and (since is None or after == newest):

@@ -19,6 +19,7 @@ from udc.cli.demo.droplets.pantry import Pantry, Recipe
 from udc.cli.demo.opening import answers
 from udc.cli.demo.processes import Processes
 from udc.cli.demo.steps import Stage, StepFailed
+from udc.clients.orchestrator import OrchestratorClient
 from udc.testing import World, mesh
 
 pytestmark = virtual_time
@@ -30,6 +31,10 @@ class InMemory:
     def __init__(self, world: World) -> None:
         self._world = world
         self.client: Context = world.client
+
+    @property
+    def tasks(self) -> OrchestratorClient:
+        raise NotImplementedError
 
     def found(self) -> str:
         return ""
