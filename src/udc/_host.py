@@ -14,6 +14,7 @@ from typing import Protocol
 import anyio
 
 from udc import asgi
+from udc._foreign_server import heeded
 
 _log = logging.getLogger("udc.host")
 
@@ -75,7 +76,7 @@ class Life:
     async def run(self) -> None:
         """Live to the end."""
         try:
-            with self._scope:
+            with self._scope, heeded(self._hosted.request_stop, grace_seconds=self._hosted.grace_seconds):
                 await self._hosted.serve(task_status=self)
         except Exception as error:  # noqa: BLE001 - the border to the application, which must not go down with it
             self._note(error)

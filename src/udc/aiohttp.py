@@ -19,7 +19,7 @@ from udc.asgi import Until, close_stream, request_of
 from udc.context import Context
 from udc.errors import DefinitionError, InvalidRequest, LifecycleError, UdcError
 from udc.identity.claims import Principal
-from udc.surface._base import HttpRequest, HttpResponse
+from udc.surface._base import HttpRequest, HttpResponse, Surface
 from udc.surface.messages import packed
 
 try:
@@ -229,22 +229,41 @@ async def _answer(attachment: Attachment, request: web.Request, path: str) -> we
     hosted = attachment.hosted
     if hosted is None:
         return _whole(attachment.refuse_unbegun())
+    surface = hosted.surface
+    if not request.content.is_eof() and (refusal := surface.turned_away(asked)) is not None:
+        return _whole(refusal)
     try:
-        body = await _body(request, hosted.surface.max_body_bytes)
+        body = await _body(request, surface)
+    except TimeoutError:
+        late = _whole(surface.refuse_late(asked))
+        late.force_close()
+        return late
     except web.RequestPayloadError:  # a `ConnectionError` is aiohttp's to end: nobody would read the answer
         coding = asked.headers.get("content-encoding")
-        refusal = packed(coding) if coding else InvalidRequest("the body does not arrive as its headers say")
-        return _whole(hosted.refuse(refusal, asked))
+        error = packed(coding) if coding else InvalidRequest("the body does not arrive as its headers say")
+        return _whole(hosted.refuse(error, asked))
     if body is None:
-        return _whole(hosted.surface.refuse_body(asked))
+        return _whole(surface.turned_away(asked) or surface.refuse_body(asked))
     asked.body = body
     asked.disconnected = lambda: _until_left(request)
-    response = await hosted.surface.handle(asked)
+    response = await surface.handle(asked)
     return await _sent(response, request, hosted.over)
 
 
-async def _body(request: web.Request, limit: int) -> bytes | None:
-    """The whole body; `None` when it is over the limit."""
+async def _body(request: web.Request, surface: Surface) -> bytes | None:
+    """The whole body; `None` when it is over the limit.
+
+    Raises:
+        TimeoutError: it did not arrive in its time.
+    """
+    limit = surface.max_body_bytes
+    if request.content.is_eof():
+        return await _read(request, limit)  # all of it is there: a timer would cost more than the reading
+    with anyio.fail_after(surface.body_timeout_seconds):
+        return await _read(request, limit)
+
+
+async def _read(request: web.Request, limit: int) -> bytes | None:
     parts: list[bytes] = []
     size = 0
     content = request.content

@@ -7,20 +7,22 @@ run with its lifespan switched off, say) are answered 503 NOT_READY with the rem
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, Final, Protocol, TypeAlias
 
 import anyio
 from anyio.abc import TaskStatus
 
+from udc._bodies import CallerLeft, Event, Receive, TooLarge, TooLate, abandon, begin, read, whole
+from udc._foreign_server import heeded
 from udc._ids import system
 from udc.errors import LifecycleError, NotReady
-from udc.surface._base import HttpRequest, HttpResponse, Surface
+from udc.surface._base import HttpRequest, HttpResponse, Standing, Surface
+from udc.surface.edge import Edge
 from udc.wire.faults import encode_error
 
 Scope: TypeAlias = MutableMapping[str, Any]  # Any: ASGI's own
-Event: TypeAlias = MutableMapping[str, Any]  # Any: ASGI's own
-Receive: TypeAlias = Callable[[], Awaitable[Event]]
 Send: TypeAlias = Callable[[Event], Awaitable[None]]
 Until: TypeAlias = Callable[[], Awaitable[None]]
 
@@ -36,6 +38,11 @@ class Hosted(Protocol):
     @property
     def surface(self) -> Surface:
         """Where its requests go."""
+        ...
+
+    @property
+    def grace_seconds(self) -> float:
+        """How long work in flight may go on when it stops."""
         ...
 
     async def serve(self, *, task_status: TaskStatus[None]) -> None:
@@ -91,8 +98,9 @@ class App:
             async with anyio.create_task_group() as tasks:
                 await tasks.start(_serve, self._hosted)
                 started = True
-                await send({"type": "lifespan.startup.complete"})
-                await receive()
+                with heeded(self._hosted.request_stop, grace_seconds=self._hosted.grace_seconds):
+                    await send({"type": "lifespan.startup.complete"})
+                    await receive()
                 self._hosted.request_stop()
         except Exception as error:
             kind = "shutdown" if started else "startup"
@@ -102,18 +110,15 @@ class App:
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._hosted is None:
-            await _send(_not_started(), scope, receive, send, anyio.sleep_forever)
+            await _send(_not_started(_request(scope)), scope, receive, send, anyio.sleep_forever)
             return
         surface, over = self._hosted.surface, self._hosted.over
         request = _request(scope)
         try:
-            body = await _body(receive, surface.max_body_bytes)
-        except _CallerLeft:
+            response = await _take_body(request, receive, surface, scope)
+        except CallerLeft:
             return  # half a request: nothing runs, and nobody would read the answer
-        if body is None:
-            response = surface.refuse_body(request)
-        else:
-            request.body = body
+        if response is None:
             request.disconnected = lambda: _until_disconnect(receive)
             response = await surface.handle(request)
         await _send(response, scope, receive, send, over)
@@ -134,7 +139,7 @@ async def _serve(hosted: Hosted, *, task_status: TaskStatus[None]) -> None:
     await hosted.serve(task_status=task_status)
 
 
-def _not_started() -> HttpResponse:
+def _not_started(request: HttpRequest) -> HttpResponse:
     refusal = NotReady(
         "the droplet has not been started",
         retry_after_seconds=1,
@@ -142,7 +147,7 @@ def _not_started() -> HttpResponse:
     )
     ambient = system()
     status, headers, body = encode_error(refusal, trace_id=ambient.new_id(), now=ambient.now())
-    return HttpResponse(status=status, headers=headers, body=body)
+    return Edge().dressed(HttpResponse(status=status, headers=headers, body=body), request, guarded=True)
 
 
 def _reason(error: BaseException) -> str:
@@ -175,31 +180,40 @@ request_of = _request
 """The request that an HTTP connection's scope tells of, without its body; for other adapters."""
 
 
-class _CallerLeft(Exception):
-    """The caller went away before the end of its request."""
+async def _take_body(request: HttpRequest, receive: Receive, surface: Surface, scope: Scope) -> HttpResponse | None:
+    """Give the request its body; the answer to one that gets none."""
+    begun = begin(receive)
+    limit = surface.max_body_bytes
+    try:
+        body = whole(begun, limit)
+        if body is None:
+            if (refusal := surface.turned_away(request)) is not None:
+                await abandon(begun)
+                return refusal
+            body = await read(begun, receive, limit=limit, seconds=surface.body_timeout_seconds)
+    except TooLarge:
+        return surface.turned_away(request) or surface.refuse_body(request)
+    except TooLate:
+        return _closing(surface.refuse_late(request), scope)
+    request.body = body
+    return None
 
 
-async def _body(receive: Receive, limit: int) -> bytes | None:
-    """The whole body; `None` when it is over the limit."""
-    parts: list[bytes] = []
-    size = 0
-    while (event := await receive())["type"] == "http.request":
-        part: bytes = event.get("body", b"")
-        size += len(part)
-        if size > limit:
-            return None
-        parts.append(part)
-        if not event.get("more_body", False):
-            return b"".join(parts) if len(parts) > 1 else part
-    raise _CallerLeft
+def _closing(response: HttpResponse, scope: Scope) -> HttpResponse:
+    """The answer after which the connection is of no use: it still holds a body that nobody waits for."""
+    if not scope.get("http_version", "1.1").startswith("1"):
+        return response
+    return replace(response, headers=(*response.headers, ("connection", "close")))
 
 
 async def _send(response: HttpResponse, scope: Scope, receive: Receive, send: Send, over: Until) -> None:
-    headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in response.headers]
+    given = response.headers
+    headers = list((given if isinstance(given, Standing) else Standing(given)).encoded)
     if response.media_type is not None and response.status != HTTPStatus.NO_CONTENT:
         headers.append((b"content-type", response.media_type.encode("latin-1")))
     if isinstance(response.body, bytes):
-        headers.append((b"content-length", b"%d" % len(response.body)))
+        if response.status != HTTPStatus.NO_CONTENT:  # RFC 9110 section 8.6
+            headers.append((b"content-length", b"%d" % len(response.body)))
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else response.body})
         return

@@ -96,7 +96,7 @@ class SendAttempted(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SendFinished(Event):
-    """A call to a peer ended, after all its attempts."""
+    """A call to a peer ended, after all its attempts; `peer_id` is known when one was made."""
 
     peer: str
     message_type: str
@@ -105,6 +105,7 @@ class SendFinished(Event):
     seconds: float
     trace_id: str
     error: str | None = None
+    peer_id: DropletId | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +145,7 @@ class StorageFailed(Event):
     """A file of the droplet's own state could not be read or written; it goes on in memory.
 
     Attributes:
-        what: which state: `receipts` or `peers`.
+        what: which state: `receipts`, `tasks`, `peers` or `data directory`.
         error: what failed.
         moved_to: where the file was put aside, when it could not be read.
     """
@@ -190,6 +191,22 @@ class KeysFailed(Event):
 
     error: str
     have_keys: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevocationsFetched(Event):
+    """The Registry's list of revoked tokens was read anew; `entries` are those that are refused now."""
+
+    revision: str | None
+    entries: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevocationsFailed(Event):
+    """The list of revoked tokens could not be read; what is known stays refused."""
+
+    error: str
+    retry_in_seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,6 +268,14 @@ class BeatFailed(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReportFailed(Event):
+    """The Orchestrator was not told how the droplet does; the next report comes after `retry_in_seconds`."""
+
+    error: str
+    retry_in_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeregistrationFailed(Event):
     """The Registry was not told that the droplet leaves; its lease will run out instead."""
 
@@ -259,10 +284,24 @@ class DeregistrationFailed(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskMoved(Event):
-    """A task given to this droplet changed its state."""
+    """A task given to this droplet changed its state.
+
+    Attributes:
+        state: `accepted`, `completed`, `failed`, `cancelled`; `interrupted` when an earlier life did not end it.
+    """
 
     task_id: str
     state: str
+    attempt: int
+    trace_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskReported(Event):
+    """The Orchestrator has heard how a task ended (or will never take it); `kind` is the message's type."""
+
+    task_id: str
+    kind: str
     attempt: int
     trace_id: str
 

@@ -11,8 +11,9 @@ from contextlib import asynccontextmanager
 from typing import Any, Final, TypeAlias
 
 from udc._attachment import Attachable, Attachment, Attachments, D, HostRoute, Permission, check_permission
+from udc._bodies import Receive
 from udc._host import living
-from udc.asgi import Receive, Scope, Send, request_of
+from udc.asgi import Scope, Send, request_of
 from udc.context import Context
 from udc.errors import DefinitionError, LifecycleError, UdcError
 from udc.identity.claims import Principal

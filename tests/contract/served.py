@@ -353,7 +353,7 @@ async def server(way: str, anyio_backend: Any) -> AsyncIterator[Server | None]:
         yield None
         return
     switch = Switch()
-    async with uvicorn_serving(switch, lifespan="off") as (_, port):
+    async with uvicorn_serving(switch, lifespan="off", proxy_headers=False) as (_, port):
         async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", verify=False, trust_env=False) as client:
             yield Server(switch, port, client)
 

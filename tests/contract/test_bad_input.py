@@ -288,16 +288,17 @@ async def test_a_body_of_two_megabytes(world: World) -> None:
         await message(client, json.dumps(envelope("echo", {"text": "x" * 2**21})).encode()), 413, "PAYLOAD_TOO_LARGE"
     )
     assert body["error"]["details"] == {"limit_bytes": 2**20}
-    refused(await client("POST", "/message", content=b"x" * 2**21), 413, "PAYLOAD_TOO_LARGE")
+    refused(await client("POST", "/message", content=b"x" * 2**21), 401, "UNAUTHORIZED")  # nobody's: not even read
     await lives(client, droplet)
 
 
 async def test_a_body_of_two_megabytes_without_its_length(world: World) -> None:
     droplet = Sample()
     client = await world.serve(droplet)
+    bearer = {"authorization": f"Bearer {token('write')}"}
     if world.server is None:
         parts = [{"type": "http.request", "body": b"x" * 65536, "more_body": True} for _ in range(32)]
-        connection = served.Connection(world.app, served.http_scope("POST", "/message"), parts)
+        connection = served.Connection(world.app, served.http_scope("POST", "/message", bearer), parts)
         refused(await connection.run(), 413, "PAYLOAD_TOO_LARGE")
         assert len(parts) > 10  # the rest was never read
     else:
@@ -306,7 +307,7 @@ async def test_a_body_of_two_megabytes_without_its_length(world: World) -> None:
             for _ in range(32):
                 yield b"x" * 65536
 
-        got = await world.server.client.post("/message", content=parts_())
+        got = await world.server.client.post("/message", content=parts_(), headers=bearer)
         refused(Answer(got.status_code, dict(got.headers), got.content), 413, "PAYLOAD_TOO_LARGE")
     await lives(client, droplet)
 
@@ -555,7 +556,8 @@ async def test_half_a_body_runs_nothing(world: World) -> None:
     whole = json.dumps(envelope()).encode()
     if world.server is None:
         incoming: list[Any] = [{"type": "http.request", "body": whole, "more_body": True}, {"type": "http.disconnect"}]
-        connection = served.Connection(world.app, served.http_scope("POST", "/message"), incoming)
+        scope = served.http_scope("POST", "/message", {"authorization": f"Bearer {token('write')}"})
+        connection = served.Connection(world.app, scope, incoming)
         await world.app(connection.scope, connection.receive, connection.send)
         assert connection.sent == []
     else:

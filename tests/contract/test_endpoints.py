@@ -505,13 +505,14 @@ async def test_an_unknown_path_is_404_before_any_token(world: World) -> None:
 async def test_a_wrong_method_is_405_with_allow(world: World) -> None:
     client = await world.serve(Extended())
     for method, path, allow in (
-        ("POST", "/health", "GET"),
-        ("GET", "/message", "POST"),
-        ("PUT", "/hello/ada", "DELETE, GET"),
-        ("OPTIONS", "/state", "GET"),
+        ("POST", "/health", "GET, HEAD, OPTIONS"),
+        ("GET", "/message", "OPTIONS, POST"),
+        ("HEAD", "/message", "OPTIONS, POST"),
+        ("PUT", "/hello/ada", "DELETE, GET, HEAD, OPTIONS"),
     ):
         answer = await client(method, path)
-        assert (answer.status, answer.code, answer.headers["allow"]) == (405, "METHOD_NOT_ALLOWED", allow)
+        assert (answer.status, answer.headers["allow"]) == (405, allow)
+        assert method == "HEAD" or answer.code == "METHOD_NOT_ALLOWED"
 
 
 async def test_head_is_get_without_a_body(world: World) -> None:

@@ -109,6 +109,13 @@ async def test_enrolments_are_replaced_and_withdrawn(store: Store) -> None:
     assert list((await store.load(revoked_since=0)).enrolled) == []
 
 
+async def test_a_revocation_of_the_future_is_kept_as_long_as_it_counts(store: Store) -> None:
+    await store.revoke(Revocation(droplet_id=14, before=100.0, at=1.0))
+
+    assert len((await store.load(revoked_since=50)).revoked) == 1
+    assert len((await store.load(revoked_since=101)).revoked) == 0
+
+
 async def test_old_revocations_go_and_the_revision_stays(store: Store) -> None:
     for number in range(3):
         await store.revoke(Revocation(jti=str(number), at=float(number)))

@@ -144,12 +144,12 @@ class Process:
                 self._lines.put(line)
         self._lines.put("")
 
-    def serving(self) -> Process:
+    def serving(self, *, seconds: float = SECONDS) -> Process:
         """Wait until it says that it serves."""
         try:
-            line = self._lines.get(timeout=SECONDS)
+            line = self._lines.get(timeout=seconds)
         except queue.Empty:
-            raise AssertionError(f"nothing on stdout within {SECONDS} s: {self.log}") from None
+            raise AssertionError(f"nothing on stdout within {seconds} s: {self.log}") from None
         assert line, f"it ended with {self._process.wait(SECONDS)}: {self.log.read_text()}"
         self.first = json.loads(line)
         return self

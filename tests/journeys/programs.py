@@ -157,9 +157,10 @@ def request(
     method: str | None = None,
     token: str | None = None,
     secret: str | None = None,
+    seconds: float = SECONDS,
 ) -> tuple[int, Any, dict[str, str]]:
     """One HTTP request on a connection of its own: status, JSON, headers."""
-    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=SECONDS)
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=seconds)
     headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
     headers |= {"X-Droplet-Secret": secret} if secret else {}
     with contextlib.closing(connection):

@@ -13,7 +13,7 @@ from udc import Context, Droplet, PeerError, query
 from udc.instrument import AuthenticationFailed, KeysFetched, TokenFailed, TokenRenewed
 from udc.testing import Keys, World, mesh
 
-pytestmark = virtual_time
+pytestmark = [virtual_time, pytest.mark.timeout(30)]
 HOUR = 3600
 
 
@@ -50,6 +50,7 @@ async def test_a_refused_token_is_renewed_once() -> None:
         assert len(_renewals(world, "fullpotential.droplets/51")) == 2
 
 
+@pytest.mark.timeout(30)
 async def test_tokens_are_renewed_in_the_background_while_calls_go_on() -> None:
     async with mesh(Front(), Back()) as world:
         began = anyio.current_time()
@@ -74,6 +75,7 @@ async def test_tokens_are_renewed_in_the_background_while_calls_go_on() -> None:
 async def test_an_unknown_key_is_fetched_once() -> None:
     async with mesh(Back()) as world:
         assert await world.client.query("Back", "answer") == 42
+        await anyio.sleep(1)  # the fetch that follows the registration is over
         before = len(world.events.of(KeysFetched, droplet="Back"))
         world.registry.rotate_keys()
 

@@ -2,5 +2,6 @@
 
 from udc._http.answer import HttpAnswer
 from udc._http.client import HttpClient
+from udc._http.stream import HttpStream
 
-__all__ = ["HttpAnswer", "HttpClient"]
+__all__ = ["HttpAnswer", "HttpClient", "HttpStream"]

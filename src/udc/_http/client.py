@@ -12,7 +12,8 @@ import httpx2
 
 from udc._http.answer import HttpAnswer
 from udc._http.faults import FOREIGN, delivery_error
-from udc._http.pools import Pools
+from udc._http.pools import Pool, Pools
+from udc._http.stream import HttpStream
 from udc._types import DropletId
 from udc.errors import InvalidReply, LifecycleError
 
@@ -37,6 +38,19 @@ def _parsed(url: str) -> httpx2.URL:
         # The resolver would refuse it too, with an exception of its own on each backend.
         raise httpx2.InvalidURL("the host's name has an empty part, or one longer than 63 characters")
     return parsed
+
+
+def _origin(target: httpx2.URL) -> str:
+    """Scheme, host and port: not the whole URL, which may hold what is nobody's business."""
+    return f"{target.scheme}://{target.netloc.decode('ascii')}"
+
+
+def _request(
+    method: str, target: httpx2.URL, headers: Iterable[tuple[str, str]], content: bytes | None
+) -> httpx2.Request:
+    return httpx2.Request(
+        method, target, headers=[*headers, ("accept-encoding", "identity")], content=content, extensions=_TIMEOUT
+    )
 
 
 class HttpClient:
@@ -107,37 +121,64 @@ class HttpClient:
             InvalidReply: the answer is larger than `max_bytes`, or compressed although nobody asked.
             LifecycleError: the client is not open.
         """
-        if not self._open:
-            raise LifecycleError("this HttpClient is not open: use it in 'async with HttpClient() as client'")
-        origin = "its address"  # not the whole URL, which may hold what is nobody's business
+        origin = self._origin_at_first()
         try:
             target = _parsed(url)
-            origin = f"{target.scheme}://{target.netloc.decode('ascii')}"
-            request = httpx2.Request(
-                method,
-                target,
-                headers=[*headers, ("accept-encoding", "identity")],
-                content=content,
-                extensions=_TIMEOUT,
-            )
-            return await self._exchange(request, max_bytes=max_bytes, peer=peer)
+            origin = _origin(target)
+            return await self._exchange(_request(method, target, headers, content), max_bytes=max_bytes, peer=peer)
         except FOREIGN as error:
             raise delivery_error(error, peer=peer, origin=origin) from error
+
+    async def stream(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Iterable[tuple[str, str]] = (),
+        content: bytes | None = None,
+        peer: DropletId,
+    ) -> HttpStream:
+        """Send one request and return as soon as its answer begins. The caller closes the stream.
+
+        A stream holds one connection. Arguments, cancellation and errors are those of `request`.
+        """
+        origin = self._origin_at_first()
+        try:
+            target = _parsed(url)
+            origin = _origin(target)
+            pool, response = await self._begin(_request(method, target, headers, content))
+        except FOREIGN as error:
+            raise delivery_error(error, peer=peer, origin=origin) from error
+        return HttpStream(response, peer=peer, origin=origin, closed=lambda: self._pools.give_back(pool))
 
     async def close_idle(self) -> None:
         """Close the pools that have been idle for 60 s or are too many; those with requests in flight stay."""
         await self._pools.trim()
 
     async def _exchange(self, request: httpx2.Request, *, max_bytes: int, peer: DropletId) -> HttpAnswer:
-        pool = self._pools.borrow((request.url.scheme, request.url.host, request.url.port))
+        pool, response = await self._begin(request)
         try:
-            if self._pools.untidy():
-                await self._pools.trim()
-            response = await pool.transport.handle_async_request(request)
             body = await _read(response, max_bytes=max_bytes, peer=peer)
         finally:
             self._pools.give_back(pool)
         return HttpAnswer(response.status_code, dict(response.headers), body)
+
+    async def _begin(self, request: httpx2.Request) -> tuple[Pool, httpx2.Response]:
+        """The answer's beginning, and the pool that it comes from, which is given back when the answer is over."""
+        pool = self._pools.borrow((request.url.scheme, request.url.host, request.url.port))
+        try:
+            if self._pools.untidy():
+                await self._pools.trim()
+            return pool, await pool.transport.handle_async_request(request)
+        except BaseException:
+            self._pools.give_back(pool)
+            raise
+
+    def _origin_at_first(self) -> str:
+        """How errors call the peer's address until the URL has been read."""
+        if not self._open:
+            raise LifecycleError("this HttpClient is not open: use it in 'async with HttpClient() as client'")
+        return "its address"
 
     def _make_transport(self, scheme: str) -> httpx2.AsyncBaseTransport:
         if self._transport_factory is not None:

@@ -33,8 +33,8 @@ class Hosted(asgi.Hosted, Protocol):
     """A droplet ready for one life, run by us."""
 
     @property
-    def grace_seconds(self) -> float:
-        """How long work in flight may go on when it stops."""
+    def trusted_proxies(self) -> Sequence[str]:
+        """Whose word is taken about where a request comes from."""
         ...
 
     async def until_stopping(self) -> None:
@@ -143,7 +143,7 @@ class _Running:
         try:
             with self._scope:
                 self._hosted = self._part.host(self._listen)
-                self._server = Server(asgi.App.of(self._hosted))
+                self._server = Server(asgi.App.of(self._hosted), trusted_proxies=self._hosted.trusted_proxies)
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(self._answer)
                     tasks.start_soon(self._notice_stopping, self._hosted)
@@ -185,6 +185,8 @@ class _Running:
     async def _notice_stopping(self, hosted: Hosted) -> None:
         await hosted.until_stopping()
         self._server.leaving = True
+        if self._part.bound.kept:
+            self._server.stop_accepting()
         self._leave_by = anyio.current_time() + hosted.grace_seconds
         self._stop.set()
 

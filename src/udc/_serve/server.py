@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import Final
 
 import anyio
 import uvicorn
 
-from udc.asgi import App, Event, Receive, Scope, Send
+from udc._bodies import Event, Receive
+from udc.asgi import App, Scope, Send
 
 # Longer than clients of our own keep idle connections (30 s): who closes first never loses a request.
 _KEEP_ALIVE_SECONDS: Final = 65
@@ -23,9 +24,12 @@ class Server(uvicorn.Server):
     Attributes:
         leaving: true once callers are to look elsewhere; set from outside.
         listening: set when the socket listens.
+
+    Args:
+        trusted_proxies: whose word is taken about where a request comes from, and whether by https.
     """
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: App, *, trusted_proxies: Sequence[str] = ()) -> None:
         self._app = app
         self.leaving = False
         self.listening = anyio.Event()
@@ -38,7 +42,8 @@ class Server(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                proxy_headers=False,
+                proxy_headers=bool(trusted_proxies),
+                forwarded_allow_ips=list(trusted_proxies),
                 timeout_keep_alive=_KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=1,
             )
@@ -48,6 +53,11 @@ class Server(uvicorn.Server):
         """Close: what is open then may go on for this long (without a limit uvicorn waits for ever)."""
         self.config.timeout_graceful_shutdown = within_seconds
         self.should_exit = True
+
+    def stop_accepting(self) -> None:
+        """Leave new connections to whoever else has the socket; those that are open go on."""
+        for server in self.servers:
+            server.close()
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:

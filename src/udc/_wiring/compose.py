@@ -7,7 +7,7 @@ from typing import Any
 
 from udc._clock import loop_clock
 from udc._runtime import Runtime
-from udc._wiring import membership, nearby, outgoing, trust, work
+from udc._wiring import membership, nearby, outgoing, reporting, trust, work
 from udc._wiring.definition import Definition, Premises
 from udc._wiring.facts import make_facts, secrets_of
 from udc._wiring.hosted import Hosted
@@ -16,13 +16,17 @@ from udc._wiring.life import make_plan
 from udc._wiring.settings import Settings
 from udc._wiring.storage import Storage
 from udc._wiring.surroundings import Surroundings
+from udc._wiring.telling import Standing, tell_of_other_keys
 from udc.dispatch.contexts import Contexts
 from udc.dispatch.run import Dispatcher, DispatchLimits
 from udc.identity.instance_key import InstanceKey
+from udc.identity.revocations import Revocations
+from udc.identity.verify import TokenVerifier
 from udc.instrument import Event, Instrument, MessageHandled, PhaseChanged, RegistrationAccepted
 from udc.lifecycle import Lifecycle
 from udc.rings import EventRing, LogRing
 from udc.services.dependencies import DependencyWatch
+from udc.services.telemetry import CallRecords
 from udc.stats import Stats
 from udc.surface.border import Busy
 from udc.surface.facts import ProofBook
@@ -51,8 +55,8 @@ class Composition:
         self.lifecycle = Lifecycle()
         self._observers(definition)
         self._identity(definition)
-        self.settled = definition.settle(self._premises())
         self._messaging(definition)
+        self.settled = definition.settle(self._premises())
         self._work()
         self.membership = membership.of(self)
         if self.membership.registry is not None:
@@ -75,7 +79,8 @@ class Composition:
         self.instance_key = InstanceKey.generate()
         self.proofs = ProofBook(facts=self.facts, key=self.instance_key, ambient=self.ambient)
         hooks = (*definition.hooks, *self.surroundings.hooks)
-        own = (self.stats, self.events, self._note_commands, self._tell_parts)
+        self.calls = CallRecords()
+        own = (self.stats, self.events, self.calls, Standing(), self._note_commands, self._tell_parts)
         self.instrument = Instrument([*own, *hooks])
 
     def _identity(self, definition: Definition) -> None:
@@ -87,8 +92,15 @@ class Composition:
             "instrument": self.instrument,
         }  # Any: shared arguments
         self.nearby = nearby.look_out(self.settings)
-        verifier, self.keys = trust.make_verifier(config, me=self.facts.id, nearby=self.nearby, **made)
+        denied = Revocations(wall=self.ambient.wall)
+        verifier, self.keys = trust.make_verifier(
+            config, me=self.facts.id, nearby=self.nearby, revocations=denied, **made
+        )
         self.verifier = definition.verifier or verifier
+        if self.verifier is verifier:
+            tell_of_other_keys(self.settings, self.nearby)
+        # Only our own way of checking looks at the list, so only then is it read.
+        self.revocations = denied if isinstance(self.verifier, TokenVerifier) else None
         self.tokens, self.token_service = trust.make_tokens(
             config,
             me=self.facts.id,
@@ -104,6 +116,7 @@ class Composition:
             loopback=self.settings.loopback,
             public_key=self.instance_key.public_key,
             client=self.client,
+            directory=self.directory,
             ambient=self.ambient,
             threads=self.surroundings.threads,
         )
@@ -111,7 +124,11 @@ class Composition:
     def _messaging(self, definition: Definition) -> None:
         config = self.settings.config
         self.directory = outgoing.make_discovery(
-            self.settings, ambient=self.ambient, instrument=self.instrument, threads=self.surroundings.threads
+            self.settings,
+            nearby=self.nearby,
+            ambient=self.ambient,
+            instrument=self.instrument,
+            threads=self.surroundings.threads,
         )
         self.storage = Storage(
             self.settings,
@@ -122,6 +139,8 @@ class Composition:
             clock=self.clock,
             instrument=self.instrument,
         )
+        self.aside = self.ambient.branch()
+        self.unreachable = reporting.make_notices(self)
         transports = outgoing.make_transports(self.surroundings, self.client, self.tokens, config)
         self.messenger = outgoing.make_messenger(
             self.directory,
@@ -130,8 +149,10 @@ class Composition:
             config=config,
             ambient=self.ambient,
             instrument=self.instrument,
+            unreachable=self.unreachable.note,
         )
-        self.contexts = Contexts(sender=self.messenger, ambient=self.ambient, metrics=self.stats)
+        errands = outgoing.make_errands(self.directory, self.client, self.tokens, config=config, ambient=self.ambient)
+        self.contexts = Contexts(sender=self.messenger, ambient=self.ambient, metrics=self.stats, courier=errands)
         self.dispatcher = Dispatcher(
             self.table,
             contexts=self.contexts,
@@ -156,14 +177,17 @@ class Composition:
     def _work(self) -> None:
         config = self.settings.config
         self.busy = Busy()
+        self.teller = reporting.teller(self)
         self.desk = TaskDesk(
             work.TaskWorker(self.table, self.dispatcher, me=self.facts.id, ambient=self.ambient),
-            tell=work.tell_orchestrator(self.messenger, config.orchestrator.id),
+            tell=self.teller,
             spawn=self.spawn,
             instrument=self.instrument,
             ambient=self.ambient,
             limit=lambda: self.settings.config.limits.in_flight,
+            book=self.storage.tasks,
         )
+        self.storage.tasks.serve(restore=self.desk.restore, everything=self.desk.remembered)
         self.working = Working(
             self.desk,
             chat=work.run_chat(self.dispatcher) if self.table.chat else None,

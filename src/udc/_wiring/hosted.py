@@ -56,6 +56,11 @@ class Hosted:
         """How long work in flight may go on when it stops."""
         return self.config.limits.grace_seconds
 
+    @property
+    def trusted_proxies(self) -> Sequence[str]:
+        """Addresses and networks whose word is taken about where a request comes from."""
+        return self.config.server.trusted_proxies
+
     async def until_stopping(self) -> None:
         """Return when it has been asked to stop, by whomever."""
         await self.parts.runtime.until_stopping()

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
+from udc._wiring.edge import make_edge
+from udc.config import DropletConfig
 from udc.surface._base import Endpoint
 from udc.surface.border import HttpSurface, check_accepts
 from udc.surface.control import Control
@@ -53,7 +56,12 @@ def make_surface(parts: Composition) -> tuple[HttpSurface, Describe]:
     ]
     surface = HttpSurface(
         rows,
-        guard=Guard(verifier=parts.verifier, failures=failures, instrument=parts.instrument),
+        guard=Guard(
+            verifier=parts.verifier,
+            failures=failures,
+            instrument=parts.instrument,
+            host=urlsplit(parts.facts.endpoint).hostname,
+        ),
         lifecycle=parts.lifecycle,
         limits=lambda: parts.settings.config.limits,
         busy=parts.busy,
@@ -61,8 +69,23 @@ def make_surface(parts: Composition) -> tuple[HttpSurface, Describe]:
         ambient=parts.ambient,
         clock=parts.clock,
         instance_id=parts.facts.instance_id,
+        edge=make_edge(parts.settings.config, clock=parts.clock),
     )
+    _keep_edge(surface, parts)
     return surface, describe
+
+
+def _keep_edge(surface: HttpSurface, parts: Composition) -> None:
+    """Follow reloads; one of other settings must not forget who has asked how often."""
+    before = parts.settings.config
+
+    def follow(config: DropletConfig) -> None:
+        nonlocal before
+        if (config.cors, config.rate) != (before.cors, before.rate):
+            surface.edge = make_edge(config, clock=parts.clock)
+        before = config
+
+    parts.settings.subscribe(follow)
 
 
 def _describe(parts: Composition, rows: Callable[[], tuple[Endpoint, ...]]) -> Describe:

@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from udc._runtime import Hook, Plan
+from udc._wiring import reporting
 from udc._wiring.facts import capture
 from udc.services import Service
 from udc.services.jobs import Job, ReadyHooks
@@ -41,11 +42,13 @@ def _services(parts: Composition) -> list[Service]:
     services: list[Service] = [
         parts.storage,
         parts.storage.receipts,
+        parts.storage.tasks,
         *keys,
         parts.token_service,
         parts.directory,
         parts.dependencies,
         *parts.membership.services,
+        *reporting.services(parts),
     ]
     if parts.surroundings.sample_process:
         services.append(ProcessSampler(parts.stats))

@@ -18,9 +18,11 @@ from udc.clients.usage import Usage
 from udc.config import DropletConfig
 from udc.errors import DeliveryError
 from udc.identity.audiences import registry_audience
+from udc.identity.revocations import Revocations
 from udc.lifecycle import SERVING, Lifecycle, Status
 from udc.services import Service
 from udc.services.presence import PresenceLoop
+from udc.services.revocations import RevocationWatch
 from udc.stats import Stats
 from udc.surface.facts import Facts
 from udc.wire import json_text
@@ -86,13 +88,16 @@ class Membership:
 
     Attributes:
         registry: calls to it; `None` where there is none to call.
-        services: the loop that keeps us registered, where we register at all.
+        services: the loop that keeps us registered, where we register at all, and what reads the list of revoked
+            tokens, where there is a verifier to use it.
     """
 
-    def __init__(self, registry: RegistryClient | None, loop: PresenceLoop | None) -> None:
+    def __init__(
+        self, registry: RegistryClient | None, loop: PresenceLoop | None, watch: RevocationWatch | None = None
+    ) -> None:
         self.registry = registry
         self._loop = loop
-        self.services: list[Service] = [] if loop is None else [loop]
+        self.services: list[Service] = [each for each in (loop, watch) if each is not None]
 
     @property
     def presence(self) -> Presence:
@@ -137,7 +142,9 @@ def of(parts: Composition) -> Membership:
             usage=lambda: usage(parts.stats),
         ),
         nearby=parts.nearby,
+        mesh_size=lambda: parts.directory.told_of,
         tokens=parts.tokens,
+        revocations=parts.revocations,
         keys=parts.keys,
         proofs=parts.proofs,
         ambient=parts.ambient.branch(),
@@ -151,6 +158,8 @@ def make_membership(
     caller: Caller,
     *,
     nearby: Nearby | None,
+    mesh_size: Callable[[], int],
+    revocations: Revocations | None,
     **consequences: Any,  # Any: what `Consequences` takes
 ) -> Membership:
     """The Registry's client, and the loop that keeps us registered where that is wanted.
@@ -159,11 +168,19 @@ def make_membership(
         ConfigError: secrets would travel to the Registry over plain http.
     """
     registry = _registry(config, caller, nearby)
-    if registry is None or not config.registry.auto_register:
-        return Membership(registry, None)
+    if registry is None:
+        return Membership(None, None)
+    around = {each: consequences[each] for each in ("ambient", "instrument")}
+    watch = None if revocations is None else RevocationWatch(registry.revocations, revocations, **around)
+    if not config.registry.auto_register:
+        return Membership(registry, None, watch)
     security = config.security
     then = Consequences(
-        audience=registry_audience(security.jwt_audience), follow_keys=security.jwks_url is None, **consequences
+        audience=registry_audience(security.jwt_audience),
+        mesh=security.jwt_audience,
+        follow_keys=security.jwks_url is None,
+        revocations=watch,
+        **consequences,
     )
     loop = PresenceLoop(
         registry,
@@ -172,11 +189,11 @@ def make_membership(
         beat=me.beat,
         accepted=then.accepted,
         answered=then.answered,
-        ambient=consequences["ambient"],
-        instrument=consequences["instrument"],
         beat_seconds=config.registry.heartbeat_interval,
+        mesh_size=mesh_size,
+        **around,
     )
-    return Membership(registry, loop)
+    return Membership(registry, loop, watch)
 
 
 def usage(stats: Stats) -> Usage:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
@@ -10,10 +10,19 @@ from urllib.parse import urlsplit
 import anyio
 
 from udc._wiring.settings import Settings
-from udc.clients._base import Beat, BeatAnswer, Changes, Listing, Registered, Registration, RegistryClient
+from udc.clients._base import (
+    Beat,
+    BeatAnswer,
+    Changes,
+    Listing,
+    Registered,
+    Registration,
+    RegistryClient,
+    RevocationList,
+)
 from udc.clients._calls import PEER
 from udc.config import is_loopback
-from udc.datadir import DataDirectory
+from udc.datadir import DataDirectory, MeshFile
 from udc.errors import ConfigError, PeerUnreachable, TokenError, UnknownInstance
 from udc.identity._base import Token, TokenSource
 
@@ -21,6 +30,8 @@ NOT_IN_SIGHT: Final = "there is no mesh in sight; start one with 'udc mesh', or 
 """What to do about it."""
 
 _LOOK_SECONDS: Final = 1.0
+_SPREAD_SECONDS: Final = 1.0
+"""The droplets of one machine come back within this time: they are few, and somebody is watching."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +48,10 @@ class Nearby:
     Args:
         data: the data directory.
         on_found: told of each mesh that was not there before.
+
+    Attributes:
+        core: where the other core droplets of the mesh were when it was last looked at, by `orchestrator` and
+            `dashboard`.
     """
 
     def __init__(self, data: DataDirectory, *, on_found: Callable[[Found], None] = lambda _: None) -> None:
@@ -45,6 +60,7 @@ class Nearby:
         self._found: Found | None = None
         self._last: Found | None = None
         self._look_at = float("-inf")
+        self.core: Mapping[str, str] = {}
 
     def look(self) -> Found | None:
         """The mesh that is there now, if there is one."""
@@ -59,6 +75,7 @@ class Nearby:
 
     def _read(self) -> Found | None:
         mesh = self._data.read_mesh()
+        self.core = {} if mesh is None else _core(mesh)
         # A file is no reason to send the secret to another machine.
         if mesh is None or mesh.registry is None or not _is_here(mesh.registry):
             return None
@@ -73,6 +90,11 @@ def look_out(settings: Settings) -> Nearby | None:
     config = settings.config
     wanted = config.registry.url is None and config.registry.auto_register and config.droplet.id != config.registry.id
     return Nearby(DataDirectory(config.data)) if wanted and settings.loopback else None
+
+
+def _core(mesh: MeshFile) -> dict[str, str]:
+    found = {"orchestrator": mesh.orchestrator, "dashboard": mesh.dashboard}
+    return {word: url.rstrip("/") for word, url in found.items() if url is not None and _is_here(url)}
 
 
 def _is_here(url: str) -> bool:
@@ -108,7 +130,7 @@ class NearbyRegistry:
     async def beat(self, beat: Beat) -> BeatAnswer:
         """See `RegistryClient.beat`; a mesh that has gone, or is another one, does not know us."""
         if self._nearby.look() is None or self._nearby.look() != self._registered_at:
-            raise UnknownInstance(NOT_IN_SIGHT)
+            raise UnknownInstance(NOT_IN_SIGHT, spread_seconds=_SPREAD_SECONDS)
         return await self._now().beat(beat)
 
     async def deregister(self) -> None:
@@ -123,6 +145,10 @@ class NearbyRegistry:
     async def changes(self, since: str, *, wait_seconds: float) -> Changes | None:
         """See `RegistryClient.changes`."""
         return await self._now().changes(since, wait_seconds=wait_seconds)
+
+    async def revocations(self) -> RevocationList | None:
+        """See `RegistryClient.revocations`."""
+        return await self._now().revocations()
 
     def _now(self) -> RegistryClient:
         found = self._nearby.look()

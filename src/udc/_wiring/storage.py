@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import anyio.to_thread
 from anyio.abc import TaskStatus
@@ -18,6 +19,7 @@ from udc.dispatch.dedup import Ledger
 from udc.errors import ConfigError
 from udc.instrument import Instrument, StorageFailed
 from udc.services.receipts import ReceiptKeeper
+from udc.services.task_keeper import TaskKeeper
 
 
 class Storage:
@@ -33,6 +35,7 @@ class Storage:
     Attributes:
         ledger: what remembers messages that were done.
         receipts: the service that keeps it in the slot.
+        tasks: the service that keeps tasks in the slot.
     """
 
     name = "storage"
@@ -57,9 +60,14 @@ class Storage:
             clock=clock,
             instrument=instrument,
         )
-        self.receipts = ReceiptKeeper(
-            self.ledger, ambient=surroundings.ambient, instrument=instrument, threads=surroundings.threads
-        )
+        disk: dict[str, Any] = {  # Any: shared arguments
+            "instrument": instrument,
+            "threads": surroundings.threads,
+            "open_database": surroundings.open_database,
+        }
+        self.receipts = ReceiptKeeper(self.ledger, ambient=surroundings.ambient, **disk)
+        self.tasks = TaskKeeper(**disk)
+        self._threads = surroundings.threads
         wanted = surroundings.disk and (member or settings.origin("data") != "default")
         self._root: Path | None = config.data if surroundings.disk else None
         self._wanted = wanted
@@ -95,10 +103,13 @@ class Storage:
         if slot is not None:
             held.enter_context(slot)
             self.receipts.open(slot.path)
+            self.tasks.open(slot.path)
             await self._discovery.open(slot.path, late=late)
 
     async def _claim(self, root: Path) -> Slot | None:
         try:
+            if not self._threads:
+                return DataDirectory(root).claim_slot(self._droplet_id)
             return await anyio.to_thread.run_sync(DataDirectory(root).claim_slot, self._droplet_id)
         except (OSError, ConfigError) as error:
             self._instrument.emit(StorageFailed(what="data directory", error=str(error)))

@@ -11,6 +11,7 @@ from typing import Any
 from udc import config as configuration
 from udc._http import HttpClient
 from udc._ids import Ambient, system
+from udc._sqlite import Database, OpenDatabase
 from udc.identity._base import Tokens
 from udc.instrument import Hook
 from udc.transports._base import Transport
@@ -36,6 +37,7 @@ class Surroundings:
         threads: sync handlers run in threads; false in virtual time, whose clock leaps while a thread works.
         sample_process: measure CPU and memory; false in virtual time.
         disk: the droplet may keep its own state in the data directory.
+        open_database: opens the files of that state.
         exit_process: ends the process at once.
         hooks: take every event beside the droplet's own hooks.
     """
@@ -53,6 +55,7 @@ class Surroundings:
     threads: bool = True
     sample_process: bool = True
     disk: bool = False
+    open_database: OpenDatabase = Database.open
     exit_process: Callable[[], None] = field(default=lambda: os._exit(1))
     hooks: Sequence[Hook] = ()
 

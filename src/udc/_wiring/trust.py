@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,12 +17,13 @@ from udc.clients.choose import make_v2_tokens
 from udc.config import DropletConfig, has_key_source
 from udc.errors import ConfigError, DeliveryError, KeysUnavailable, TokenError
 from udc.identity._base import Token, TokenSource, Verifier
-from udc.identity.audiences import own_audience
+from udc.identity.audiences import own_audience, registry_audience
 from udc.identity.claims import Principal
 from udc.identity.followed import FollowedKeys
 from udc.identity.jwks import FixedKeys, KeySet, RemoteKeys
 from udc.identity.keys import SigningKey
 from udc.identity.policy import IssuerPolicy
+from udc.identity.revocations import Revocations
 from udc.identity.sources import FixedToken, RegistryTokens, SelfSigned
 from udc.identity.tokens import TokenKeeper
 from udc.identity.verify import NoAuth, TokenVerifier
@@ -83,6 +84,7 @@ def make_verifier(
     ambient: Ambient,
     instrument: Instrument,
     nearby: Nearby | None = None,
+    revocations: Revocations | None = None,
 ) -> tuple[Verifier, FollowedKeys | None]:
     """What checks bearer tokens, and the service that keeps its keys fresh, where they come from somewhere else.
 
@@ -100,7 +102,14 @@ def make_verifier(
     policy = IssuerPolicy(
         allow_missing_audience=security.allow_missing_audience, droplet_id_from_sub=security.droplet_id_from_sub
     )
-    verifier = TokenVerifier(keys, issuer=security.jwt_issuer, audiences=audiences, ambient=ambient, policy=policy)
+    verifier = TokenVerifier(
+        keys,
+        issuer=security.jwt_issuer,
+        audiences=audiences,
+        ambient=ambient,
+        policy=policy,
+        revocations=revocations,
+    )
     return verifier, keys if isinstance(keys, FollowedKeys) else None
 
 
@@ -162,14 +171,26 @@ def make_tokens(
         source or _source(config, me=me, nearby=nearby, client=client, ambient=ambient),
         ambient=ambient,
         instrument=instrument,
+        stand_in=_standing_in(config.security.jwt_audience),
     )
     return keeper, Named("tokens", keeper.run)
+
+
+def _standing_in(mesh: str) -> Callable[[str | None], str | None]:
+    """The mesh's audience does for a peer's own (contract section 6), but not for calls that change the Registry."""
+    prefix, never = f"{mesh}/", registry_audience(mesh)
+
+    def stand_in(audience: str | None) -> str | None:
+        return mesh if audience is not None and audience.startswith(prefix) and audience != never else None
+
+    return stand_in
 
 
 def _source(
     config: DropletConfig, *, me: DropletId, nearby: Nearby | None, client: HttpClient, ambient: Ambient
 ) -> TokenSource:
     security = config.security
+    narrow = foreign_narrowed(config)
     if security.token is not None:
         return FixedToken(security.token.reveal(), ambient=ambient)
     if security.signing_key is not None:
@@ -180,6 +201,7 @@ def _source(
             issuer=security.jwt_issuer,
             steward=config.droplet.steward,
             permissions=_PERMISSIONS,
+            narrow=narrow,
         )
 
     def enrolled(url: str, secret: str) -> RegistryTokens:
@@ -190,6 +212,7 @@ def _source(
             post=_poster(client),
             ambient=ambient,
             insecure_hosts=frozenset(security.insecure_hosts),
+            narrow=narrow,
         )
 
     if nearby is not None:
@@ -202,6 +225,12 @@ def _source(
     if config.registry.style == "contract" and config.droplet.secret is not None:
         return enrolled(config.registry.url, config.droplet.secret.reveal())
     return NoTokens()
+
+
+def foreign_narrowed(config: DropletConfig) -> Mapping[str | None, frozenset[str]]:
+    """The most that tokens allow which foreign peers are shown: those of the mesh's audience, and those without one."""
+    most = frozenset(config.security.foreign_permissions)
+    return {config.security.jwt_audience: most, None: most}
 
 
 def _signing_key(config: DropletConfig) -> SigningKey:

@@ -14,8 +14,8 @@ from udc.dispatch.table import HandlerTable
 from udc.errors import DeliveryError, NoHandler, TokenError
 from udc.identity.claims import Principal
 from udc.messages import Message, MessageType, Peer
-from udc.tasks.desk import Assignment
-from udc.tasks.reports import Payload
+from udc.tasks.attempts import Assignment
+from udc.tasks.reports import Report
 
 _log = logging.getLogger("udc.tasks")
 _CANCEL_SECONDS = 1.0
@@ -61,16 +61,17 @@ class TaskWorker:
         return outcome.data
 
 
-def tell_orchestrator(sender: Sender, orchestrator: DropletId) -> Callable[[Assignment, Payload], Awaitable[object]]:
+def tell_orchestrator(sender: Sender, orchestrator: DropletId) -> Callable[[Report], Awaitable[object]]:
     """Sends a task's messages to the Orchestrator as events, in the task's trace."""
 
-    async def tell(assignment: Assignment, payload: Payload) -> object:
+    async def tell(report: Report) -> object:
         return await sender.send(
             Order(
                 target=orchestrator,
                 message_type=MessageType.EVENT,
-                payload=payload,
-                lineage=Lineage(trace_id=assignment.trace_id, hops=1),
+                payload=report.payload,
+                lineage=Lineage(trace_id=report.trace_id, hops=1),
+                message_id=report.message_id,
             )
         )
 

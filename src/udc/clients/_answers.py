@@ -6,8 +6,10 @@ import math
 from collections.abc import Mapping
 from typing import Any, Final
 
-from udc.clients._base import BeatAnswer, Change, Changes, Registered
-from udc.wire import json_text
+from udc.clients._base import BeatAnswer, Change, Changes, Registered, RevocationList, Revoked
+from udc.errors import InvalidRequest
+from udc.wire import json_text, words
+from udc.wire.ids import canonical_id
 
 _LONGEST_SECONDS: Final = 86_400.0
 
@@ -33,6 +35,8 @@ def registered(body: Fields) -> Registered:
         beat_every_seconds=seconds(fields.get("beat_every_seconds")),
         jwks_uri=text(fields.get("jwks_uri")),
         issuer=text(fields.get("issuer")),
+        keys_revision=word(fields.get("keys_revision")),
+        revocations_revision=word(fields.get("revocations_revision")),
         record={key: value for key, value in fields.items() if key not in ("token", "access_token")},
     )
 
@@ -63,6 +67,32 @@ def changes(body: Fields, *, warming: bool) -> Changes | None:
         if record:
             found.append(Change(op="remove" if entry.get("op") == "remove" else "put", record=record))
     return Changes(revision=revision, changes=tuple(found), snapshot=body.get("snapshot") is True, warming=warming)
+
+
+def revocations(body: Fields) -> RevocationList:
+    """The list of revoked tokens; an entry that cannot be understood is counted, and keeps no other from its effect.
+
+    Raises:
+        InvalidRequest: it is no list.
+    """
+    fields = opened(body)
+    listed = fields.get("revoked")
+    if not isinstance(listed, list):
+        raise InvalidRequest.field("revoked", "must be a list")
+    found = [_revoked(json_text.as_mapping(entry)) for entry in listed]
+    revoked = tuple(each for each in found if each is not None)
+    return RevocationList(revision=word(fields.get("revision")), revoked=revoked, unread=len(found) - len(revoked))
+
+
+def _revoked(entry: Fields) -> Revoked | None:
+    jti = text(entry.get("jti"))
+    if jti is not None:
+        return Revoked(token_id=jti)
+    try:
+        droplet_id = canonical_id(entry.get("droplet_id"), field="droplet_id")
+        return Revoked(droplet_id=droplet_id, before=words.moment(entry.get("before"), field="before").timestamp())
+    except InvalidRequest:
+        return None
 
 
 def warming(headers: Mapping[str, str]) -> bool:

@@ -45,6 +45,8 @@ class Registered:
     beat_every_seconds: float | None = None
     jwks_uri: str | None = None
     issuer: str | None = None
+    keys_revision: str | None = None
+    revocations_revision: str | None = None
     record: JsonObject = field(default_factory=dict[str, Any])
 
 
@@ -111,6 +113,33 @@ class Changes:
     warming: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revoked:
+    """One entry of the deny-list: a token, or a droplet's tokens from before a moment.
+
+    Attributes:
+        token_id: the token's `jti`.
+        before: seconds since the epoch; goes with `droplet_id`.
+    """
+
+    droplet_id: DropletId | None = None
+    token_id: str | None = None
+    before: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevocationList:
+    """The tokens that a Registry has revoked; `revision` is what beats tell of it.
+
+    Attributes:
+        unread: how many entries could not be understood.
+    """
+
+    revision: str | None
+    revoked: Sequence[Revoked]
+    unread: int = 0
+
+
 class RegistryClient(Protocol):
     """Calls to one Registry. Each call is tried once; the caller's cancel scope is the time limit."""
 
@@ -146,4 +175,8 @@ class RegistryClient(Protocol):
 
         Raises as `register` does.
         """
+        ...
+
+    async def revocations(self) -> RevocationList | None:
+        """The tokens that are revoked; `None` where the style has no such list. Raises as `register` does."""
         ...

@@ -19,7 +19,9 @@ PEER: Final = "the Registry"
 Headers = tuple[tuple[str, str], ...]
 
 _MAX_BYTES: Final = 64 * 1024 * 1024
-_NO_SUCH_PATH: Final = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED})
+NO_SUCH_PATH: Final = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED})
+"""What a server says that does not know a path."""
+
 _NOT_US: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 _LATER: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
 
@@ -111,7 +113,7 @@ class Calls:
     def refusal(self, answer: HttpAnswer, method: str, path: str) -> UdcError:
         """What a failed call means: `RegistryRefused` for a no, `PeerError` for what may pass by itself."""
         error = decode_error(answer.body, status=answer.status, headers=answer.headers, peer=PEER)
-        if answer.status < 300 or (answer.status >= 500 and answer.status not in _NO_SUCH_PATH):
+        if answer.status < 300 or (answer.status >= 500 and answer.status not in NO_SUCH_PATH):
             return error
         if answer.status in _LATER:
             return error
@@ -126,7 +128,7 @@ class Calls:
     def _advice(self, answer: HttpAnswer) -> str:
         if answer.status < 400:
             return "a redirect, which is not followed; write the address it leads to into registry.url"
-        if answer.status in _NO_SUCH_PATH:
+        if answer.status in NO_SUCH_PATH:
             return f"is registry.style {self.place.style!r} right?"
         if answer.status in _NOT_US:
             return f"it does not take us for who we are; check {self.place.credential}"

@@ -12,8 +12,8 @@ from urllib.parse import quote
 from udc._http import HttpAnswer
 from udc._types import DropletId
 from udc.clients import _answers
-from udc.clients._base import Beat, BeatAnswer, Changes, Listing, Registered, Registration
-from udc.clients._calls import Calls, Headers, error_details
+from udc.clients._base import Beat, BeatAnswer, Changes, Listing, Registered, Registration, RevocationList
+from udc.clients._calls import NO_SUCH_PATH, Calls, Headers, error_details
 from udc.clients._credentials import Credentials
 from udc.errors import InstanceRetired, InvalidRequest, UnknownInstance
 from udc.identity.origin import same_origin
@@ -95,6 +95,17 @@ class ContractRegistry:
         if answer.body.lstrip()[:1] == b"[":
             return None
         return _answers.changes(self._calls.read(answer), warming=_answers.warming(answer.headers))
+
+    async def revocations(self) -> RevocationList | None:
+        """See `RegistryClient.revocations`; `None` also from a Registry that has no such path."""
+        answer = await self._credentials.read(partial(self._send, "GET", "/auth/revocations", None))
+        if answer.status in NO_SUCH_PATH:
+            return None
+        self._calls.check(answer, "GET", "/auth/revocations")
+        try:
+            return _answers.revocations(self._calls.read(answer))
+        except InvalidRequest as error:
+            raise self._calls.unreadable(error) from error
 
     async def _send(
         self,

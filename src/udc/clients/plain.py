@@ -9,7 +9,7 @@ from urllib.parse import quote
 from udc._http import HttpAnswer
 from udc._types import DropletId, JsonObject
 from udc.clients import _answers, _foreign
-from udc.clients._base import Beat, BeatAnswer, Changes, Listing, Registered, Registration
+from udc.clients._base import Beat, BeatAnswer, Changes, Listing, Registered, Registration, RevocationList
 from udc.clients._calls import Calls
 from udc.errors import InvalidRequest, RegistryRefused
 from udc.wire.ids import same_droplet
@@ -107,6 +107,10 @@ class PlainRegistry:
 
     async def changes(self, since: str, *, wait_seconds: float) -> Changes | None:
         """`None`: this style has no watch."""
+        return None
+
+    async def revocations(self) -> RevocationList | None:
+        """`None`: this style has no list of revoked tokens."""
         return None
 
     async def _patch(self, change: dict[str, Any]) -> None:  # Any: JSON values

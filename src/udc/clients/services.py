@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from udc._types import DropletId
 from udc.clients import _answers, _foreign
-from udc.clients._base import Beat, BeatAnswer, Changes, Listing, Registered, Registration
+from udc.clients._base import Beat, BeatAnswer, Changes, Listing, Registered, Registration, RevocationList
 from udc.clients._calls import Calls
 
 
@@ -44,4 +44,8 @@ class ServiceListRegistry:
 
     async def changes(self, since: str, *, wait_seconds: float) -> Changes | None:
         """`None`: this style has no watch."""
+        return None
+
+    async def revocations(self) -> RevocationList | None:
+        """`None`: this style has no list of revoked tokens."""
         return None

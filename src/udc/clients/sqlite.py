@@ -10,7 +10,7 @@ from udc._http import HttpAnswer
 from udc._ids import Ambient, iso_utc
 from udc._types import DropletId
 from udc.clients import _answers, _foreign
-from udc.clients._base import Beat, BeatAnswer, Changes, Listing, Registered, Registration
+from udc.clients._base import Beat, BeatAnswer, Changes, Listing, Registered, Registration, RevocationList
 from udc.clients._calls import Calls, Headers
 from udc.clients.usage import Usage
 from udc.clients.v2 import KEY_HEADER
@@ -65,6 +65,10 @@ class SqliteRegistry:
 
     async def changes(self, since: str, *, wait_seconds: float) -> Changes | None:
         """`None`: this style has no watch."""
+        return None
+
+    async def revocations(self) -> RevocationList | None:
+        """`None`: this style has no list of revoked tokens."""
         return None
 
     async def _beat(self, status: str) -> HttpAnswer:

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from udc._http import HttpAnswer
 from udc._ids import Ambient
 from udc.clients import _answers, _foreign
-from udc.clients._base import Beat, BeatAnswer, Changes, Listing, Registered, Registration
+from udc.clients._base import Beat, BeatAnswer, Changes, Listing, Registered, Registration, RevocationList
 from udc.clients._calls import Calls, Headers
 from udc.clients._credentials import Purse
 from udc.errors import TokenError, UdcError
@@ -102,6 +102,10 @@ class V2Registry:
 
     async def changes(self, since: str, *, wait_seconds: float) -> Changes | None:
         """`None`: this style has no watch."""
+        return None
+
+    async def revocations(self) -> RevocationList | None:
+        """`None`: this style has no list of revoked tokens."""
         return None
 
     async def _tell(self, status: str, load: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import re
 from dataclasses import dataclass
@@ -123,8 +124,51 @@ Url: TypeAlias = Annotated[
 TextList: TypeAlias = Annotated[
     tuple[Text, ...], BeforeValidator(_comma_list), Wanted("texts separated by commas, or a JSON list of texts")
 ]
+Permissions: TypeAlias = Annotated[
+    tuple[Literal["read", "write", "admin"], ...],
+    BeforeValidator(_comma_list),
+    Field(min_length=1),
+    Wanted("some of read, write and admin, separated by commas, or a JSON list of them"),
+]
 PublicPem: TypeAlias = Annotated[str, AfterValidator(_public_pem), Wanted("a public key in PEM form")]
 PrivatePem: TypeAlias = Annotated[Secret, AfterValidator(_private_pem), Wanted("a private key in PEM form")]
+
+
+def _origin(text: str) -> str:
+    if text == "*":
+        return text
+    url = base_url(text)
+    parts = urlsplit(url)
+    if parts.path:
+        raise ValueError("an origin has no path")
+    standard = {"http": ":80", "https": ":443"}[parts.scheme]
+    return url.removesuffix(standard)  # as browsers write it
+
+
+def _network(text: str) -> str:
+    return str(ipaddress.ip_network(text, strict=False))
+
+
+Rate: TypeAlias = Annotated[
+    float, _number, Field(gt=0, allow_inf_nan=False), Wanted("a number of requests a second, greater than 0")
+]
+WholeSeconds: TypeAlias = Annotated[int, _number, Field(ge=0), Wanted("a whole number of seconds, 0 or greater")]
+Token: TypeAlias = Annotated[
+    str, StringConstraints(strip_whitespace=True, max_length=128, pattern=r"^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$")
+]
+TokenList: TypeAlias = Annotated[
+    tuple[Token, ...], BeforeValidator(_comma_list), Wanted("names separated by commas, or a JSON list of names")
+]
+OriginList: TypeAlias = Annotated[
+    tuple[Annotated[str, StringConstraints(strip_whitespace=True), AfterValidator(_origin)], ...],
+    BeforeValidator(_comma_list),
+    Wanted("origins like https://app.example separated by commas, a JSON list of them, or *"),
+]
+NetworkList: TypeAlias = Annotated[
+    tuple[Annotated[str, StringConstraints(strip_whitespace=True), AfterValidator(_network)], ...],
+    BeforeValidator(_comma_list),
+    Wanted("addresses or networks like 10.0.0.0/8 separated by commas, or a JSON list of them"),
+]
 SecretText: TypeAlias = Annotated[Secret, Wanted("a text that is not empty")]
 Directory: TypeAlias = Annotated[Path, Wanted("the path of a directory")]
 KeyFile: TypeAlias = Annotated[Path, Wanted("the path of a file that can be read and is not empty")]
@@ -137,6 +181,9 @@ RegistryStyle: TypeAlias = Annotated[
     Literal["contract", "plain", "v2", "sqlite", "services"],
     BeforeValidator(_lower),
     Wanted("one of contract, plain, v2, sqlite, services"),
+]
+OrchestratorStyle: TypeAlias = Annotated[
+    Literal["contract", "v2"], BeforeValidator(_lower), Wanted("one of contract, v2")
 ]
 JsonText: Final = BeforeValidator(decoded)
 """Lets a JSON text stand for the list or object it holds, as in a variable."""

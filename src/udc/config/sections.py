@@ -16,16 +16,23 @@ from udc.config.fields import (
     JsonText,
     KeyFile,
     LogLevel,
+    NetworkList,
+    OrchestratorStyle,
+    OriginList,
+    Permissions,
     Port,
     PrivatePem,
     PublicPem,
+    Rate,
     RegistryStyle,
     Seconds,
     SecretText,
     Text,
     TextList,
+    TokenList,
     Url,
     Wanted,
+    WholeSeconds,
 )
 
 _MEBIBYTE = 1024 * 1024
@@ -56,7 +63,7 @@ class DropletSection(Section):
 class RegistrySection(Section):
     """The Registry; `heartbeat_interval` (seconds) counts only where the Registry names none.
 
-    `allow_anonymous` is for the Registry itself; unset = only on loopback.
+    `allow_anonymous` and `lease_seconds` are for the Registry itself; unset = only on loopback, and by the mesh's size.
     """
 
     id: Id = 1
@@ -67,13 +74,21 @@ class RegistrySection(Section):
     auto_register: Flag = True
     heartbeat_interval: Seconds = 10.0
     allow_anonymous: Flag | None = None
+    lease_seconds: Seconds | None = None
 
 
 class OrchestratorSection(Section):
-    """The Orchestrator, and how often (seconds) it is told how this droplet does."""
+    """The Orchestrator, and how often (seconds) it is told how this droplet does.
+
+    One of style `v2` gives tasks to who asks for them, every `poll_interval` seconds; `without_audience` sends it
+    tokens that carry no `aud`.
+    """
 
     id: Id = 10
     url: Url | None = None
+    style: OrchestratorStyle = "contract"
+    poll_interval: Seconds = 2.0
+    without_audience: Flag = False
     report_state: Flag = True
     report_interval: Seconds = 60.0
 
@@ -129,17 +144,20 @@ class SecuritySection(Section):
     signing_key_file: KeyFile | None = None
     signing_key_id: Text | None = None
     insecure_hosts: TextList = ()
+    foreign_permissions: Permissions = ("read", "write")
     public_metrics: Flag = False
     public_openapi: Flag = False
     emergency_stop: Flag = False
     failed_auth_limit: Count = 100
     failed_auth_window_seconds: Seconds = 60.0
+    hsts_seconds: WholeSeconds = 31_536_000
 
 
 class LimitsSection(Section):
     """How much at once, and how long."""
 
     max_body_bytes: Count = _MEBIBYTE
+    body_timeout_seconds: Seconds = 30.0
     in_flight: Count = 1000
     handler_timeout_seconds: Seconds = 30.0
     call_timeout_seconds: Seconds = 10.0
@@ -150,11 +168,32 @@ class LimitsSection(Section):
     dedup_bytes: Count = 16 * _MEBIBYTE
 
 
+class RateSection(Section):
+    """How often may be asked; unset = as often as one likes. Without a burst, one second's worth may come at once."""
+
+    caller_per_second: Rate | None = None
+    caller_burst: Count | None = None
+    address_per_second: Rate | None = None
+    address_burst: Count | None = None
+
+
+class CorsSection(Section):
+    """Which web pages of other origins may use the droplet; no methods = those that a path takes."""
+
+    origins: OriginList = ()
+    methods: TokenList = ()
+    headers: TokenList = ("authorization", "content-type")
+    expose_headers: TokenList = ("retry-after", "www-authenticate")
+    credentials: Flag = False
+    max_age_seconds: WholeSeconds = 600
+
+
 class ServerSection(Section):
-    """Where the droplet listens when it runs its own server."""
+    """Where the droplet listens when it runs its own server, and whose word about the caller it takes."""
 
     host: Text = "127.0.0.1"
     port: Port = 8000
+    trusted_proxies: NetworkList = ()
 
 
 class BuildSection(Section):
@@ -182,6 +221,8 @@ class DropletConfig(Section):
     operator: OperatorSection = Field(default_factory=OperatorSection)
     security: SecuritySection = Field(default_factory=SecuritySection)
     limits: LimitsSection = Field(default_factory=LimitsSection)
+    rate: RateSection = Field(default_factory=RateSection)
+    cors: CorsSection = Field(default_factory=CorsSection)
     server: ServerSection = Field(default_factory=ServerSection)
     build: BuildSection = Field(default_factory=BuildSection)
     peers: Annotated[

@@ -6,11 +6,14 @@ import ipaddress
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Final
 from urllib.parse import urlsplit
 
 from udc.config.names import IDENTITY_ALIASES
 from udc.config.sections import DropletConfig
 from udc.errors import ConfigError
+
+_HERE: Final = "http://localhost"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +29,20 @@ def beyond_loopback(config: DropletConfig, *, listen_host: str | None, loopback:
 
     Args:
         config: its `droplet.url` decides where somebody else's server listens.
-        listen_host: what our own server binds to; `None` = attached to somebody else's.
+        listen_host: what our own server binds to; `None` = attached to somebody else's. On loopback others can still
+            come through a proxy: one that is trusted, or one at `droplet.url`.
         loopback: known from elsewhere (a mesh in memory): decides alone.
     """
     if loopback is not None:
         return not loopback
+    if listen_host is not None and not is_loopback(listen_host):
+        return True
     if listen_host is not None:
-        return not is_loopback(listen_host)
+        # A proxy on this machine lets others in; so both signs of one count.
+        url = config.droplet.url
+        return bool(config.server.trusted_proxies) or (
+            url is not None and not is_loopback(urlsplit(url).hostname or "")
+        )
     # Without an address nobody can tell, so the careful answer is the right one.
     return config.droplet.url is None or not is_loopback(urlsplit(config.droplet.url).hostname or "")
 
@@ -95,6 +105,7 @@ def check_start(
         *_address_rules(config, listen_host),
         *_registry(config),
         *_trust(config, beyond=beyond, place=place, own_verifier=own_verifier),
+        *_edge(config),
         *_peers(config),
     ]
     return [_line(doubt, origins or {}) for doubt in doubts if unsure.isdisjoint(doubt.names)]
@@ -154,7 +165,7 @@ def _registry(config: DropletConfig) -> Iterator[_Doubt]:
 
 def _trust(config: DropletConfig, *, beyond: bool, place: str, own_verifier: bool) -> Iterator[_Doubt]:
     security = config.security
-    names = ("server.host", "droplet.url")
+    names = ("server.host", "droplet.url", "server.trusted_proxies")
     if beyond and not security.require_auth:
         text = f"security.require_auth: False {place}; wanted true, or a server and URL on 127.0.0.1"
         yield _Doubt(("security.require_auth", *names), text)
@@ -165,6 +176,16 @@ def _trust(config: DropletConfig, *, beyond: bool, place: str, own_verifier: boo
     if security.token is not None and security.signing_key is not None:
         both = ("security.token", "security.signing_key")
         yield _Doubt(both, "security.token: given together with security.signing_key; wanted one of the two")
+
+
+def _edge(config: DropletConfig) -> Iterator[_Doubt]:
+    if "*" in config.cors.origins and config.cors.credentials:
+        text = "cors.origins: '*' together with cors.credentials; wanted the origins by name: any page could act as its"
+        yield _Doubt(("cors.origins", "cors.credentials"), f"{text} reader")
+    for whose in ("caller", "address"):
+        rate, burst = f"rate.{whose}_per_second", f"rate.{whose}_burst"
+        if getattr(config.rate, f"{whose}_burst") is not None and getattr(config.rate, f"{whose}_per_second") is None:
+            yield _Doubt((burst, rate), f"{burst}: limits nothing without {rate}; wanted both, or neither")
 
 
 def _peers(config: DropletConfig) -> Iterator[_Doubt]:

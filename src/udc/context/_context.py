@@ -15,8 +15,9 @@ import anyio
 from udc._ids import Ambient
 from udc._types import UNSET, DropletId, JsonObject
 from udc.context._broadcast import Broadcast, gathered
-from udc.context._order import Lineage, Order, Spreader
-from udc.context._verb import CallOptions, Verb
+from udc.context._chat import Chat
+from udc.context._order import Courier, Errand, Lineage, Order, Spreader
+from udc.context._verb import CallOptions, Verb, fitted
 from udc.errors import HopLimit
 from udc.identity.claims import Principal
 from udc.messages import MAX_HOPS, Message, MessageType, Priority, Reply
@@ -70,7 +71,7 @@ class Context:
         metrics: counters, gauges and money of this droplet.
     """
 
-    __slots__ = ("_ambient", "_message", "_principal", "_progress", "_sender", "lineage", "metrics")
+    __slots__ = ("_ambient", "_courier", "_message", "_principal", "_progress", "_sender", "lineage", "metrics")
 
     def __init__(
         self,
@@ -78,12 +79,14 @@ class Context:
         *,
         ambient: Ambient,
         metrics: Metrics,
+        courier: Courier | None = None,
         lineage: Lineage | None = None,
         message: Message | None = None,
         principal: Principal | None = None,
         progress: Progress | None = None,
     ) -> None:
         self._sender = sender
+        self._courier = courier
         self._ambient = ambient
         self.lineage: Lineage | None = lineage
         self._message = message
@@ -151,6 +154,11 @@ class Context:
     def status(self) -> Verb:
         """Tell a peer how things stand: `await ctx.status("dashboard", "load", {...})`."""
         return Verb(self, MessageType.STATUS)
+
+    @property
+    def chat(self) -> Chat:
+        """Talk to a peer: `reply = await ctx.chat("guide", "hello", session_id="s-1")`."""
+        return Chat(self)
 
     async def call(
         self,
@@ -235,6 +243,83 @@ class Context:
         order = self._order(everyone, MessageType(message_type), {"action": action, "data": data}, **options)
         results = await self._sender.spread(order, capability=capability)
         return gathered(order, results, returns)
+
+    @overload
+    async def request(
+        self,
+        target: DropletId,
+        method: str,
+        path: str,
+        body: object = UNSET,
+        *,
+        returns: TypeForm[T],
+        instance_id: str | None = None,
+        timeout_seconds: float | None = None,
+    ) -> T: ...
+
+    @overload
+    async def request(
+        self,
+        target: DropletId,
+        method: str,
+        path: str,
+        body: object = UNSET,
+        *,
+        instance_id: str | None = None,
+        timeout_seconds: float | None = None,
+    ) -> Any: ...  # Any: without `returns=` only the caller knows what the peer sends
+
+    async def request(
+        self,
+        target: DropletId,
+        method: str,
+        path: str,
+        body: object = UNSET,
+        *,
+        returns: object = UNSET,
+        instance_id: str | None = None,
+        timeout_seconds: float | None = None,
+    ) -> Any:  # Any: see the overloads
+        """Call an endpoint of a peer's own, and return the JSON that it answers with; `None` for an empty answer.
+
+        `await ctx.request("shop", "GET", "/orders/7", returns=Order)`. The peer is found as for messages, gets our
+        token for it, and a new one once after a 401. Where an instance refuses the connection the next one is
+        asked; nothing else is tried twice: only you know whether a request may run again.
+        On cancel it is given up; the peer may have worked on it.
+
+        Args:
+            target: the peer's id or name.
+            method: upper case.
+            path: from the peer's root, with the query: `/orders?limit=5`.
+            body: whatever can be made JSON; without it there is none.
+            returns: the type to validate the answer against, and the type returned.
+            instance_id: this instance and no other.
+            timeout_seconds: limit of the whole; by default as for messages. The handler's own counts as well.
+
+        Raises:
+            PeerError: the peer answered with an error.
+            PeerUnreachable, ConnectionLost, CallTimeout, UnknownPeer: it did not answer.
+            InvalidReply: the answer is no JSON, or not what `returns` asks for.
+            TokenError: there is no token for the peer.
+            ValueError: the path does not begin with a slash.
+        """
+        if self._courier is None:
+            raise LookupError("ctx.request: this context was made without a way to peers' endpoints")
+        if not path.startswith("/"):
+            raise ValueError(f"path is {path!r}: write it from the peer's root, with a slash first")
+        if timeout_seconds is not None and not timeout_seconds > 0:
+            raise ValueError(f"timeout_seconds is {timeout_seconds}, not above 0")
+        errand = Errand(
+            target=target,
+            method=method,
+            path=path,
+            lineage=self._onward(target),
+            body=body,
+            instance_id=instance_id,
+            timeout_seconds=timeout_seconds,
+        )
+        data = await self._courier.run(errand)
+        return data if returns is UNSET else fitted(data, returns, target, asked=f"{method} {path}", by=str(target))
 
     async def progress(self, percent: float, note: str = "") -> None:
         """Tell the Orchestrator how far a task is.

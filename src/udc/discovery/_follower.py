@@ -109,6 +109,11 @@ class Follower:
         return None if self._unsettled else self.revision
 
     @property
+    def current(self) -> bool:
+        """Whether it has been heard in this life, is heard now, and nobody is kept though it did not name them."""
+        return bool(self._answers) and self.trouble is None and not self._unsettled and not self._returning
+
+    @property
     def _lists(self) -> bool:
         return self.revision is None or not self._watches or self._list_again
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from udc._types import Access, DropletId
@@ -11,6 +12,12 @@ _GRANTS: dict[str, frozenset[str]] = {
     "write": frozenset({"write", "admin"}),
     "admin": frozenset({"admin"}),
 }
+
+
+def implied(permissions: Iterable[str]) -> frozenset[str]:
+    """These permissions and those that they include: `admin` both others, `write` not `read` (contract section 2)."""
+    held = frozenset(permissions)
+    return held | {"read", "write"} if "admin" in held else held
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

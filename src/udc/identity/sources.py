@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import Any, Final, cast
 
 from udc._ids import Ambient
@@ -21,6 +21,10 @@ Headers = tuple[tuple[str, str], ...]
 Post = Callable[[str, Headers, bytes], Awaitable[tuple[int, bytes]]]
 """Posts a JSON body: (url, headers, body) to (status, body). Follows no redirects; raises when nothing came back."""
 
+Narrow = Mapping[str | None, frozenset[str]]
+"""The most that tokens of an audience allow, by audience."""
+
+_FORBIDDEN: Final = 403
 # What may stand in an Authorization header: a token with a newline would write headers of its own.
 _BEARER: Final = re.compile(r"[\x21-\x7e]{1,8192}")
 _MAX_ANSWER_BYTES: Final = 64 * 1024
@@ -112,6 +116,7 @@ class SelfSigned:
         key: issued to us, or the issuer's own.
         issuer: `iss`; the mesh's.
         droplet_id, steward, permissions, scopes, instance_id: whom the tokens name, and what they allow.
+        narrow: the most that tokens of an audience allow, and without any scope; those of others allow it all.
         lifetime_seconds: how long each lives.
         ambient: wall clock and ids.
 
@@ -127,9 +132,10 @@ class SelfSigned:
         ambient: Ambient,
         issuer: str = DEFAULT_ISSUER,
         steward: str = "",
-        permissions: Iterable[str] = ("read", "write"),
+        permissions: Collection[str] = ("read", "write"),
         scopes: Iterable[str] = (),
         instance_id: str | None = None,
+        narrow: Narrow | None = None,
         lifetime_seconds: int = 3600,
     ) -> None:
         if lifetime_seconds < 1:
@@ -145,6 +151,8 @@ class SelfSigned:
             "instance_id": instance_id,
         }
         self._claims = {name: value for name, value in claims.items() if value not in (None, "")}
+        self._permissions = frozenset(permissions)
+        self._narrow = dict(narrow or {})
 
     async def fetch(self, audience: str | None) -> Token:
         """A token signed now; `None` = without `aud`. Raises nothing and does not suspend."""
@@ -154,6 +162,9 @@ class SelfSigned:
         claims = {**self._claims, "iat": issued_at, "exp": issued_at + self._lifetime, "jti": self._ambient.new_id()}
         if audience is not None:
             claims["aud"] = audience
+        if audience in self._narrow:
+            claims["permissions"] = sorted(self._narrow[audience] & self._permissions)
+            claims.pop("scope", None)
         return Token(value=self._key.sign(claims), issued_at=now, expires_at=float(issued_at + self._lifetime))
 
     def __repr__(self) -> str:
@@ -169,6 +180,7 @@ class RegistryTokens:
         secret: what proves it.
         post: sends it.
         ambient: our wall clock.
+        narrow: the most that is asked for with tokens of an audience, and no scope; else all that we are enrolled with.
 
     Raises:
         ConfigError: the URL is not secure, or the secret is empty or cannot stand in a header.
@@ -183,6 +195,7 @@ class RegistryTokens:
         post: Post,
         ambient: Ambient,
         insecure_hosts: frozenset[str] = frozenset(),
+        narrow: Narrow | None = None,
     ) -> None:
         require_secure(url, insecure_hosts)
         if not _BEARER.fullmatch(secret):
@@ -190,6 +203,7 @@ class RegistryTokens:
         self._url = url.rstrip("/") + "/auth/token"
         self._droplet_id, self._secret = droplet_id, secret
         self._post, self._ambient = post, ambient
+        self._narrow = dict(narrow or {})
 
     async def fetch(self, audience: str | None) -> Token:
         """A new token; `None` asks with `"audience": null` for one without `aud`.
@@ -198,16 +212,24 @@ class RegistryTokens:
             TokenError: the Registry could not be reached, refused, or answered with something else.
         """
         asked = {"droplet_id": self._droplet_id, "secret": self._secret, "audience": audience}
-        headers = (("Content-Type", "application/json"), ("X-Droplet-Secret", self._secret))
+        wanted = self._narrow.get(audience)
         asked_at = self._ambient.wall()
-        try:
-            status, body = await self._post(self._url, headers, json.dumps(asked).encode())
-        except Exception as exc:  # noqa: BLE001 - a border: a client's error may quote the request: only its kind is told
-            raise TokenError(f"{self._url} could not be reached ({type(exc).__name__})") from None
+        status, body = await self._ask(asked, wanted)
+        if wanted is not None and status == _FORBIDDEN and (less := wanted - _missing(body)) != wanted and less:
+            # Enrolled with less than that: then that is the most.
+            status, body = await self._ask(asked, less)
         if status not in (200, 201):
             raise TokenError(f"{self._url} answered {status}; {_advice(status, self._droplet_id)}")
         value, expires_in = _read_answer(body, self._url)
         return received_token(value, now=asked_at, expires_in=expires_in)
+
+    async def _ask(self, asked: Mapping[str, object], wanted: frozenset[str] | None) -> tuple[int, bytes]:
+        narrowed = {} if wanted is None else {"permissions": sorted(wanted), "scope": ""}
+        headers = (("Content-Type", "application/json"), ("X-Droplet-Secret", self._secret))
+        try:
+            return await self._post(self._url, headers, json.dumps({**asked, **narrowed}).encode())
+        except Exception as exc:  # noqa: BLE001 - a border: a client's error may quote the request: only its kind is told
+            raise TokenError(f"{self._url} could not be reached ({type(exc).__name__})") from None
 
     def __repr__(self) -> str:
         return f"RegistryTokens({self._url!r}, droplet_id={self._droplet_id!r})"
@@ -219,6 +241,15 @@ def _advice(status: int, droplet_id: DropletId) -> str:
     if status in (404, 405):
         return "is that the Registry's base URL?"
     return "it will be asked again"
+
+
+def _missing(body: bytes) -> frozenset[str]:
+    """The permissions that a refusal says we are not enrolled with."""
+    try:
+        found: object = json.loads(body[:_MAX_ANSWER_BYTES])["error"]["details"]["missing"]
+    except (ValueError, RecursionError, LookupError, TypeError):
+        return frozenset()
+    return frozenset(map(str, found)) if isinstance(found, list) else frozenset()  # pyright: ignore[reportUnknownArgumentType] - JSON
 
 
 def _read_answer(body: bytes, url: str) -> tuple[str, object]:

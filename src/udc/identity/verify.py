@@ -10,57 +10,17 @@ from jwt.api_jws import PyJWS
 from jwt.exceptions import PyJWTError
 
 from udc._ids import Ambient
-from udc._types import DropletId
 from udc.errors import ConfigError, Unauthorized
 from udc.identity._token_checks import Expected, check_claims, check_header
 from udc.identity.claims import Principal
 from udc.identity.jwks import KeySet
 from udc.identity.policy import IssuerPolicy
+from udc.identity.revocations import Revocations
 
-__all__ = ["MAX_TOKEN_CHARS", "IssuerPolicy", "NoAuth", "Revocations", "TokenVerifier"]
+__all__ = ["MAX_TOKEN_CHARS", "IssuerPolicy", "NoAuth", "TokenVerifier"]
 
 MAX_TOKEN_CHARS: Final = 8 * 1024
 """Longer tokens are refused before anything looks into them."""
-
-
-class Revocations:
-    """The deny-list: what is refused although its signature and time are good (contract section 6)."""
-
-    __slots__ = ("_before", "_token_ids", "active")
-
-    def __init__(self) -> None:
-        self._before: dict[DropletId, float] = {}
-        self._token_ids: set[str] = set()
-        self.active: bool = False
-        """Whether there is anything on the list."""
-
-    def revoke(
-        self, *, droplet_id: DropletId | None = None, token_id: str | None = None, before: float | None = None
-    ) -> None:
-        """Refuse from now on a single token, or all of a droplet's that were issued before a moment.
-
-        Args:
-            droplet_id: whose tokens; needs `before`.
-            token_id: the `jti` of one token.
-            before: seconds since the epoch; an earlier one never shortens a later one.
-
-        Raises:
-            ValueError: neither given, or a droplet without `before`.
-        """
-        if token_id is None and (droplet_id is None or before is None):
-            raise ValueError("revoke either token_id, or droplet_id together with before")
-        if token_id is not None:
-            self._token_ids.add(token_id)
-        if droplet_id is not None and before is not None:
-            self._before[droplet_id] = max(before, self._before.get(droplet_id, before))
-        self.active = True
-
-    def covers(self, principal: Principal, issued_at: float) -> bool:
-        """Whether the list refuses that caller's token."""
-        if principal.token_id in self._token_ids:
-            return True
-        before = self._before.get(principal.droplet_id) if principal.droplet_id is not None else None
-        return before is not None and issued_at < before
 
 
 class TokenVerifier:
@@ -75,6 +35,7 @@ class TokenVerifier:
         audiences: any one of them must be in `aud`.
         policy: how this issuer's tokens may deviate.
         cache_entries: how many verified tokens are remembered; the oldest goes first.
+        cache_bytes: how long all of them may be together.
         revocations: the deny-list, looked up on every call.
 
     Raises:
@@ -90,6 +51,7 @@ class TokenVerifier:
         ambient: Ambient,
         policy: IssuerPolicy | None = None,
         cache_entries: int = 10_000,
+        cache_bytes: int = 16 * 1024 * 1024,
         revocations: Revocations | None = None,
     ) -> None:
         if not issuer or not audiences or not all(audiences) or cache_entries < 1:
@@ -97,11 +59,15 @@ class TokenVerifier:
         self._keys = keys
         self._expected = Expected(issuer, frozenset(audiences), policy or IssuerPolicy())
         self._wall = ambient.wall
-        self._cache_entries = cache_entries
-        self._revocations = revocations if revocations is not None else Revocations()
+        self._cache_entries, self._cache_bytes = cache_entries, cache_bytes
+        self._bytes = 0
+        self._revocations = revocations if revocations is not None else Revocations(wall=ambient.wall)
         self._jws = PyJWS(options={"verify_signature": True, "enforce_minimum_key_length": True})
-        # By digest: the end with leeway, the revision of the keys, the issuing, the caller.
-        self._seen: dict[bytes, tuple[float, int, float, Principal]] = {}
+        # By digest: the end with leeway, the revision of the keys, the issuing, the caller, the token's length.
+        self._seen: dict[bytes, tuple[float, int, float, Principal, int]] = {}
+
+    needs_token: Final = True
+    """Nobody is let in without one, which saves waiting for the bodies of those that show none."""
 
     async def verify(self, token: str) -> Principal:
         """Who the bearer is. Does not suspend for a token it has seen, nor for one whose key is at hand.
@@ -119,11 +85,11 @@ class TokenVerifier:
         digest = sha256(token.encode("ascii")).digest()
         seen = self._seen.get(digest)
         if seen is not None:
-            ends_at, revision, issued_at, principal = seen
+            ends_at, revision, issued_at, principal, _ = seen
             if revision == self._keys.revision and self._wall() < ends_at:
                 self._check_revoked(principal, issued_at)
                 return principal
-            del self._seen[digest]
+            self._forget(digest)
         return await self._verify_unseen(token, digest)
 
     async def _verify_unseen(self, token: str, digest: bytes) -> Principal:
@@ -134,10 +100,22 @@ class TokenVerifier:
         payload = self._check_signature(token, key)
         principal, issued_at = check_claims(payload, self._expected, self._wall())
         self._check_revoked(principal, issued_at)
-        if len(self._seen) >= self._cache_entries:
-            del self._seen[next(iter(self._seen))]
-        self._seen[digest] = (principal.expires_at + policy.leeway_seconds, self._keys.revision, issued_at, principal)
+        self._remember(digest, len(token), (principal.expires_at + policy.leeway_seconds, issued_at, principal))
         return principal
+
+    def _remember(self, digest: bytes, size: int, found: tuple[float, float, Principal]) -> None:
+        self._forget(digest)
+        # What is kept of a token is hardly longer than the token.
+        while self._seen and (len(self._seen) >= self._cache_entries or self._bytes + size > self._cache_bytes):
+            self._forget(next(iter(self._seen)))
+        ends_at, issued_at, principal = found
+        self._seen[digest] = (ends_at, self._keys.revision, issued_at, principal, size)
+        self._bytes += size
+
+    def _forget(self, digest: bytes) -> None:
+        old = self._seen.pop(digest, None)
+        if old is not None:
+            self._bytes -= old[-1]
 
     def _check_signature(self, token: str, key: PyJWK) -> bytes:
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,18 +12,18 @@ from anyio.abc import TaskStatus
 
 from udc import errors
 from udc._ids import Ambient
-from udc._sqlite import Database
+from udc._sqlite import Database, OpenDatabase
 from udc.dispatch.dedup import Ledger, Remembered
 from udc.dispatch.run import Outcome
-from udc.errors import ConfigError, ContractError, DeliveryError, InvalidRequest, TokenError, UdcError
-from udc.instrument import Instrument, StorageFailed, StorageRecovered
+from udc.errors import ContractError, DeliveryError, InvalidRequest, TokenError, UdcError
+from udc.instrument import Instrument, StorageFailed
+from udc.services._disk import DiskLoop, Works
 from udc.wire import json_text
 
 FILE: Final = "receipts.db"
 _WHAT: Final = "receipts"
 _BEHIND_SECONDS: Final = 0.5
 """From an answer to its writing, so that many are written at once; with the writing it stays below a second."""
-_RETRY_SECONDS: Final = 30.0
 _LAST_WRITE_SECONDS: Final = 5.0
 _LOADED: Final = 100_000
 _MIGRATIONS: Final = (
@@ -58,59 +58,40 @@ class ReceiptKeeper:
 
     name = "receipts"
 
-    def __init__(self, ledger: Ledger, *, ambient: Ambient, instrument: Instrument, threads: bool = True) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        *,
+        ambient: Ambient,
+        instrument: Instrument,
+        threads: bool = True,
+        open_database: OpenDatabase = Database.open,
+    ) -> None:
         self._ledger = ledger
         self._wall = ambient.wall
         self._instrument = instrument
         self._threads = threads
-        self._path: Path | None = None
+        self._open_database = open_database
+        self._loop = DiskLoop(_WHAT, FILE, self._keep, instrument=instrument)
         self._woken = anyio.Event()
-        self._opened = anyio.Event()
         self._all_at_first = False
         self._all = False
-        self._fails = False
 
     def open(self, directory: Path) -> None:
         """Keep them in this directory from now on, those that are remembered already as well."""
-        self._path = directory / FILE
         self._all_at_first = bool(len(self._ledger))
         self._ledger.report(lambda: self._woken.set())
-        self._opened.set()
+        self._loop.open(directory)
 
     async def run(self, *, task_status: TaskStatus[None]) -> None:
         """Load, say so, and write behind until cancelled, and then once more."""
-        left = [task_status]
+        await self._loop.run(task_status=task_status)
 
-        def works() -> None:
-            while left:
-                left.pop().started()
-
-        if self._path is None:
-            works()
-            await self._opened.wait()
-        path = self._path
-        while path is not None:
-            try:
-                await self._keep(path, works)
-            except (sqlite3.Error, OSError, ConfigError) as error:
-                self._failed(path, error)
-            works()
-            if self._fails:  # the first failure may be gone with the file
-                await anyio.sleep(_RETRY_SECONDS)
-            self._fails = True
-        works()
-
-    def _failed(self, path: Path, error: Exception) -> None:
-        broken = not isinstance(error, sqlite3.OperationalError | OSError)
-        moved_to = _put_aside(path) if broken else None
-        if broken or not self._fails:
-            self._instrument.emit(StorageFailed(what=_WHAT, error=str(error), moved_to=moved_to))
-
-    async def _keep(self, path: Path, works: Callable[[], None]) -> None:
-        async with Database.open(path, _MIGRATIONS, threads=self._threads) as database:
+    async def _keep(self, path: Path, works: Works) -> None:
+        async with self._open_database(path, _MIGRATIONS, threads=self._threads) as database:
             wall = self._wall()
             self._ledger.restore(await database.read(lambda connection: _read(connection, wall)))
-            self._all = self._fails or self._all_at_first
+            self._all = self._loop.failing or self._all_at_first
             works()
             self._woken.set()  # what came meanwhile, and what has grown old on the disk
             try:
@@ -137,9 +118,7 @@ class ReceiptKeeper:
         self._all = True  # until it is written: a write that is cancelled may not have happened
         await database.write(lambda connection: _write(connection, entries, wall=wall, oldest=wall - oldest))
         self._all = False
-        if self._fails:
-            self._fails = False
-            self._instrument.emit(StorageRecovered(what=_WHAT))
+        self._loop.recovered()
 
 
 def _write(connection: sqlite3.Connection, entries: Iterable[Remembered], *, wall: float, oldest: float) -> None:
@@ -195,15 +174,3 @@ def _answer(told: dict[str, Any], data: bytes) -> Outcome | UdcError:  # Any: JS
     error.args = tuple(told["args"])
     vars(error).update(told["state"])
     return error
-
-
-def _put_aside(path: Path) -> str | None:
-    """Where the file is now; `None` when it could not be moved. Its journals are of no use without it."""
-    aside = path.with_name(f"{path.name}.unreadable")
-    try:
-        path.replace(aside)
-        for journal in ("-wal", "-shm"):
-            path.with_name(path.name + journal).unlink(missing_ok=True)
-    except OSError:
-        return None
-    return str(aside)

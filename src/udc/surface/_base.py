@@ -13,6 +13,25 @@ from udc.identity.claims import Principal
 T = TypeVar("T")
 
 
+Headers: TypeAlias = tuple[tuple[str, str], ...]
+"""Names and values, in order."""
+
+
+class Standing(Headers):
+    """Headers that many answers share: made once, and encoded once.
+
+    Attributes:
+        encoded: the same, in bytes, names in lower case.
+    """
+
+    encoded: tuple[tuple[bytes, bytes], ...]
+
+    def __new__(cls, headers: Headers = ()) -> Standing:
+        made = super().__new__(cls, headers)
+        made.encoded = tuple((name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in made)
+        return made
+
+
 @dataclass(slots=True, kw_only=True)
 class HttpRequest:
     """One HTTP request, its body already in memory and within the limit.
@@ -27,6 +46,7 @@ class HttpRequest:
         params: values of the path template's names.
         principal: who calls; `None` on public endpoints.
         trace_id: of this request; in every log line and error.
+        standing: headers that the answer gets anyway; an answer that has just these is not copied.
     """
 
     method: str
@@ -40,6 +60,7 @@ class HttpRequest:
     params: dict[str, str] = field(default_factory=dict[str, str])
     principal: Principal | None = None
     trace_id: str = ""
+    standing: Headers = ()
 
     @property
     def query(self) -> dict[str, list[str]]:
@@ -68,13 +89,14 @@ class HttpResponse:
     Attributes:
         body: all of it, or an async iterator of its parts (server-sent events, long poll); the adapter
             closes the iterator when the caller goes away.
-        headers: further headers; `content-type` comes from `media_type`.
+        headers: further headers; `content-type` comes from `media_type`. The surface adds those of security,
+            unless they are there; adapters send all of them.
     """
 
     status: int = 200
     body: bytes | AsyncIterator[bytes] = b""
     media_type: str | None = "application/json"
-    headers: tuple[tuple[str, str], ...] = ()
+    headers: Headers = ()
 
 
 EndpointHandler: TypeAlias = Callable[..., Awaitable[Any]]
@@ -125,6 +147,22 @@ class Surface(Protocol):
         """Answer the request. Never raises but for cancellation."""
         ...
 
+    @property
+    def body_timeout_seconds(self) -> float:
+        """How long an adapter may wait for a body; one that takes longer goes to `refuse_late`."""
+        ...
+
+    def turned_away(self, request: HttpRequest) -> HttpResponse | None:
+        """The answer to a request whose body need not be waited for: nobody is there, or would be let in; else `None`.
+
+        For bodies that have not arrived with their headers; `handle` asks all of it again.
+        """
+        ...
+
     def refuse_body(self, request: HttpRequest) -> HttpResponse:
         """The answer to a request whose body is over the limit (413)."""
+        ...
+
+    def refuse_late(self, request: HttpRequest) -> HttpResponse:
+        """The answer to a request whose body did not arrive in time (408)."""
         ...

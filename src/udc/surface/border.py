@@ -11,12 +11,23 @@ import anyio
 
 from udc._ids import Ambient
 from udc._types import Access
-from udc.errors import ContractError, Draining, InternalError, NotFound, NotReady, PayloadTooLarge, UdcError
+from udc.errors import (
+    ContractError,
+    DeadlineExceeded,
+    Draining,
+    InternalError,
+    NotFound,
+    NotReady,
+    PayloadTooLarge,
+    RateLimited,
+    UdcError,
+)
 from udc.identity.claims import Principal
 from udc.instrument import Instrument, RequestAnswered
 from udc.lifecycle import SERVING, Lifecycle, Phase
 from udc.rings import current_droplet
 from udc.surface._base import Endpoint, HttpRequest, HttpResponse
+from udc.surface.edge import Edge
 from udc.surface.guard import Guard
 from udc.surface.routes import Routes
 from udc.wire import json_text
@@ -32,6 +43,11 @@ class Limits(Protocol):
     @property
     def max_body_bytes(self) -> int:
         """The largest request body."""
+        ...
+
+    @property
+    def body_timeout_seconds(self) -> float:
+        """How long one may take to arrive."""
         ...
 
 
@@ -82,6 +98,7 @@ class HttpSurface:
     Args:
         table: all endpoints, the contract's and the droplet's own.
         clock: monotonic seconds.
+        edge: dresses every answer.
     """
 
     def __init__(
@@ -96,7 +113,9 @@ class HttpSurface:
         ambient: Ambient,
         clock: Callable[[], float],
         instance_id: str,
+        edge: Edge | None = None,
     ) -> None:
+        self.edge: Edge = edge or Edge()
         self.routes: Routes = Routes(table)
         self._guard = guard
         self._lifecycle = lifecycle
@@ -112,16 +131,29 @@ class HttpSurface:
         """The largest body an adapter may read."""
         return self._limits().max_body_bytes
 
+    @property
+    def body_timeout_seconds(self) -> float:
+        """How long an adapter may wait for a body."""
+        return self._limits().body_timeout_seconds
+
     async def handle(self, request: HttpRequest) -> HttpResponse:
         """Answer the request. Never raises but for cancellation."""
         begun = self._clock()
         current_droplet.set(self._instance_id)
         endpoint: Endpoint | None = None
         code: str | None = None
+        edge = self.edge
         try:
+            if edge.rates is not None:
+                edge.rates.admit_address(request)
+            if request.method == "OPTIONS" and (answer := self._options(request)) is not None:
+                self._note(request, None, answer, None, begun)
+                return answer
             endpoint, params = self.routes.find(request.method, request.path)
             request.params = params
-            response = await self._answer(endpoint, request)
+            guarded = _is_guarded(endpoint)
+            request.standing = edge.standing(request, guarded=guarded)
+            response = edge.dressed(await self._answer(endpoint, request), request, guarded=guarded)
         except Exception as error:  # noqa: BLE001 - the border: every failure becomes a contract error here
             fault = self._fault(error, request)
             code, response = fault.code, self._refusal(fault, request)
@@ -134,6 +166,35 @@ class HttpSurface:
         fault = PayloadTooLarge(
             f"the body is over {limit} bytes", details={"limit_bytes": limit}, hint="send less, or in parts"
         )
+        return self._refused(fault, request)
+
+    def refuse_late(self, request: HttpRequest) -> HttpResponse:
+        """The answer to a request whose body did not arrive in time (408)."""
+        seconds = self.body_timeout_seconds
+        fault = DeadlineExceeded(f"the body did not arrive within {seconds:g} s", hint="send it faster, or less of it")
+        return self._refused(fault, request)
+
+    def turned_away(self, request: HttpRequest) -> HttpResponse | None:
+        """The answer to a request whose body need not be waited for: no such path, or no token where one is needed."""
+        if request.method == "OPTIONS":
+            return None
+        try:
+            endpoint, _ = self.routes.find(request.method, request.path)
+            self._guard.expect(endpoint, request)
+        except ContractError as error:
+            return self._refused(self._counted(error, request), request)
+        return None
+
+    def _counted(self, fault: ContractError, request: HttpRequest) -> ContractError:
+        """The fault of a request that is answered here, or that there were too many of them from its address."""
+        try:
+            if self.edge.rates is not None:
+                self.edge.rates.admit_address(request)
+        except RateLimited as limited:
+            return limited
+        return fault
+
+    def _refused(self, fault: ContractError, request: HttpRequest) -> HttpResponse:
         response = self._refusal(fault, request)
         self._note(request, None, response, fault.code, self._clock())
         return response
@@ -145,20 +206,35 @@ class HttpSurface:
             ContractError: they may not; see `Guard.admit`.
         """
         row = Endpoint(method=request.method, path=request.path, access=access, scope=scope, handler=_elsewhere)
-        return await self._guard.admit(row, request)
+        rates = self.edge.rates
+        if rates is not None:
+            rates.admit_address(request)
+        principal = await self._guard.admit(row, request)
+        if rates is not None:
+            rates.admit_caller(principal)
+        return principal
 
     def refuse(self, error: Exception, request: HttpRequest) -> HttpResponse:
         """The answer to what such a route raised."""
         return self._refusal(self._fault(error, request), request)
 
     async def _answer(self, endpoint: Endpoint, request: HttpRequest) -> HttpResponse:
-        if endpoint.access != "public" or endpoint.authenticate is not None:
+        if _is_guarded(endpoint):
             request.principal = await self._guard.admit(endpoint, request)
+            if self.edge.rates is not None:
+                self.edge.rates.admit_caller(request.principal)
         if endpoint.always:
             return _response(await endpoint.handler(request), endpoint)
         check_accepts(self._lifecycle)
         with self._busy.one():
             return _response(await endpoint.handler(request), endpoint)
+
+    def _options(self, request: HttpRequest) -> HttpResponse | None:
+        """The answer to `OPTIONS`, before any authentication; `None` where an endpoint of its own gives it."""
+        allowed = self.routes.allowed(request.path)
+        if "OPTIONS" in self.routes.methods(request.path) and not self.edge.is_preflight(request):
+            return None
+        return self.edge.options(request, allowed)
 
     def _fault(self, error: Exception, request: HttpRequest) -> ContractError:
         fault = answer_for(error)
@@ -177,7 +253,7 @@ class HttpSurface:
     def _refusal(self, fault: ContractError, request: HttpRequest) -> HttpResponse:
         request.trace_id = request.trace_id or self._ambient.new_id()
         status, headers, body = encode_error(fault, trace_id=request.trace_id, now=self._ambient.now())
-        return HttpResponse(status=status, headers=headers, body=body)
+        return self.edge.dressed(HttpResponse(status=status, headers=headers, body=body), request, guarded=True)
 
     def _note(
         self, request: HttpRequest, endpoint: Endpoint | None, response: HttpResponse, code: str | None, begun: float
@@ -192,6 +268,10 @@ class HttpSurface:
                 error_code=code,
             )
         )
+
+
+def _is_guarded(endpoint: Endpoint) -> bool:
+    return endpoint.access != "public" or endpoint.authenticate is not None
 
 
 async def _elsewhere(_: HttpRequest) -> HttpResponse:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from hashlib import sha256
@@ -25,6 +26,7 @@ from udc.wire.receipts import Receipt, encode_receipt
 
 _REMEMBERED: Final = frozenset({MessageType.COMMAND, MessageType.EVENT})
 _ANSWERS: Final = frozenset({MessageType.RESPONSE, MessageType.ERROR})
+_in_order: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), check_circular=False).encode
 _NOT_HANDLED: Final = Outcome(result="success", handled=False, data=b"null")
 
 
@@ -114,7 +116,7 @@ class Messages:
             message_id=message.message_id,
             duplicate=duplicate,
         )
-        return HttpResponse(body=encode_receipt(receipt, dialect=message.dialect))
+        return HttpResponse(body=encode_receipt(receipt, dialect=message.dialect), headers=request.standing)
 
     def table(self) -> list[Endpoint]:
         """The row of this endpoint; it is answered in every phase, because cancels are."""
@@ -174,8 +176,11 @@ class Messages:
 
 
 def fingerprint(message: Message) -> bytes:
-    """What must be the same in two messages with one id; a hash, because it is kept, on disk as well."""
-    return sha256(to_json([message.message_type, message.payload])).digest()
+    """What must be the same in two messages with one id; a hash, because it is kept, on disk as well.
+
+    The order of keys is no part of it: whoever repeats a message may have made its JSON anew.
+    """
+    return sha256(f"{message.message_type}{_in_order(message.payload)}".encode("ascii")).digest()
 
 
 def _verified_source(message: Message, principal: Principal) -> DropletId | None:

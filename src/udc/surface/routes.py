@@ -56,20 +56,30 @@ class Routes:
         fixed = self._fixed.get(path)
         if fixed is not None and (row := fixed.get(method)) is not None:
             return row, _NO_PARAMS
-        allowed = set(fixed or ())
         for pattern, rows, names_of in self._templates.values():
-            if (match := pattern.fullmatch(path)) is None:
-                continue
-            if (row := rows.get(method)) is not None:
+            if (match := pattern.fullmatch(path)) is not None and (row := rows.get(method)) is not None:
                 return row, dict(zip(names_of[method], match.groups(), strict=True))
-            allowed.update(rows)
-        if allowed:
-            raise _not_allowed(method, sorted(allowed))
-        raise NotFound("there is no such path here", hint="GET /openapi.json lists what there is")
+        allowed = self.allowed(path)
+        raise MethodNotAllowed(f"this path takes {', '.join(allowed)}, not {method[:16]}", details={"allow": allowed})
 
+    def allowed(self, path: str) -> list[str]:
+        """The methods that the path takes, for `Allow`; `HEAD` where there is `GET`, and `OPTIONS` everywhere.
 
-def _not_allowed(method: str, allowed: list[str]) -> MethodNotAllowed:
-    return MethodNotAllowed(f"this path takes {', '.join(allowed)}, not {method[:16]}", details={"allow": allowed})
+        Raises:
+            NotFound: no endpoint has this path.
+        """
+        methods = self.methods(path)
+        if not methods:
+            raise NotFound("there is no such path here", hint="GET /openapi.json lists what there is")
+        return sorted(methods | {"OPTIONS"} | ({"HEAD"} if "GET" in methods else set()))
+
+    def methods(self, path: str) -> set[str]:
+        """The methods that endpoints of this path have declared."""
+        methods = set(self._fixed.get(path, ()))
+        for pattern, rows, _ in self._templates.values():
+            if pattern.fullmatch(path) is not None:
+                methods.update(rows)
+        return methods
 
 
 def _check(row: Endpoint) -> None:

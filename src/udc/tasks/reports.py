@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, Final, TypeAlias
 
 import anyio
@@ -18,83 +20,127 @@ _HEARD_AND_REFUSED: Final = frozenset({400, 404, 409, 410, 422})
 """The Orchestrator has the message and will never take it: saying it again changes nothing."""
 
 Payload: TypeAlias = dict[str, Any]  # Any: JSON values
-Tell: TypeAlias = Callable[[Payload], Awaitable[object]]
-"""Sends one event payload to the Orchestrator; raises `DeliveryError` or `TokenError` when it could not."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """One message about a task.
+
+    Attributes:
+        message_id: its identity for de-duplication; `None` = whatever the sender makes up.
+    """
+
+    trace_id: str
+    payload: Payload
+    message_id: str | None = None
+
+
+Tell: TypeAlias = Callable[[Report], Awaitable[object]]
+"""Sends a report to the Orchestrator; raises `DeliveryError` or `TokenError` when it could not."""
 
 
 class Reporter:
     """Sends the messages of one run of a task: acknowledgement, newest progress, one terminal message.
 
-    Nothing is sent after the terminal message, and once that is known what has not been sent is left out.
+    What has not arrived is sent again until something newer takes its place. Nothing is sent after the terminal
+    message, and once that is known, only that.
     """
 
-    def __init__(self, tell: Tell, *, task_id: str, attempt: int, ambient: Ambient) -> None:
+    def __init__(self, tell: Tell, *, task_id: str, attempt: int, trace_id: str, ambient: Ambient) -> None:
         self._tell = tell
-        self._facts: Payload = {"task_id": task_id, "attempt": attempt}
+        self._task_id = task_id
+        self._attempt = attempt
+        self._trace_id = trace_id
         self._ambient = ambient
-        self._next: Payload | None = None
-        self._last: Payload | None = None
+        self._begun: Report | None = None
+        self._progress: Report | None = None
+        self._last: Report | None = None
         self._news = anyio.Event()
-        self.acknowledged()
 
     def acknowledged(self) -> None:
         """The droplet has begun to work."""
-        self._next = {"type": "task_acknowledged", **self._facts}
-
-    def join(self, attempt: int) -> None:
-        """A later attempt joins this run: from now on its messages carry that number."""
-        self._facts["attempt"] = attempt
-        self.acknowledged()
+        self._begun = self._report("task_acknowledged")
         self._news.set()
 
-    async def progress(self, percent: float, note: str) -> None:
-        """How far it is. Replaces progress that has not been sent yet; never the acknowledgement."""
-        if self._next is None or self._next["type"] == "task_progress":
-            self._next = {"type": "task_progress", **self._facts, "percent": percent, "note": note}
-            self._news.set()
+    def join(self, attempt: int, trace_id: str) -> None:
+        """A later attempt joins this run: from now on its messages carry that number."""
+        self._attempt, self._trace_id, self._progress = attempt, trace_id, None
+        self.acknowledged()
 
-    def end(self, kind: str, **facts: Any) -> None:  # Any: JSON values
+    async def progress(self, percent: float, note: str) -> None:
+        """How far it is. Replaces progress that has not been sent yet."""
+        self._progress = self._report("task_progress", percent=percent, note=note)
+        self._news.set()
+
+    def end(self, payload: Payload, *, message_id: str | None) -> None:
         """The one terminal message; a second one is not sent."""
         if self._last is None:
-            self._last = {"type": kind, **self._facts, **facts}
+            self._last = Report(trace_id=self._trace_id, payload=payload, message_id=message_id)
             self._news.set()
 
     async def run(self) -> None:
-        """Send until the terminal message has arrived. On cancel what is left is not sent."""
-        while True:
-            if self._last is not None:
-                await self._until_heard(self._last)
-                return
-            if self._next is not None:
-                await self._once(self._next)
-                continue
-            self._news = anyio.Event()
-            await self._news.wait()
-
-    async def _once(self, payload: Payload) -> None:
-        """Send a message that later ones make up for: its loss is no harm."""
-        try:
-            await self._tell(payload)
-        except (DeliveryError, TokenError) as error:
-            _log.warning("task report not delivered", extra={"report": payload["type"], "error": str(error)})
-        if self._next is payload:
-            self._next = None
-
-    async def _until_heard(self, payload: Payload) -> None:
+        """Send until the terminal message has arrived, or has been refused for good. On cancel no more is sent."""
         failures = 0
         while True:
+            report = self._last or self._begun or self._progress
+            if report is None:
+                await self._until_news()
+                continue
             try:
-                await self._tell(payload)
+                await self._tell(report)
             except (DeliveryError, TokenError) as error:
-                if isinstance(error, PeerError) and error.status in _HEARD_AND_REFUSED:
-                    _log.error("terminal task message refused", extra={"report": payload["type"], "error": str(error)})
-                    return
-                wait = self._ambient.chance() * min(_CAP_SECONDS, _BASE_SECONDS * float(2 ** min(failures, 10)))
-                failures += 1
-                _log.warning(
-                    "terminal task message not delivered, trying again",
-                    extra={"report": payload["type"], "error": str(error), "wait_seconds": wait},
-                )
-                await anyio.sleep(wait)
-            else:
+                if not self._is_final(report, error):
+                    failures += 1
+                    await self._pause(report, error, failures)
+                    continue
+            failures = 0
+            if report is self._last:
                 return
+            self._begun = None if report is self._begun else self._begun
+            self._progress = None if report is self._progress else self._progress
+
+    def _report(self, kind: str, **facts: Any) -> Report:  # Any: JSON values
+        payload = {"type": kind, "task_id": self._task_id, "attempt": self._attempt, **facts}
+        return Report(trace_id=self._trace_id, payload=payload)
+
+    def _is_final(self, report: Report, error: DeliveryError | TokenError) -> bool:
+        """Whether there is no use in saying it again."""
+        if not isinstance(error, PeerError):
+            return False
+        if error.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE and report is self._last:
+            self._last = _too_large(report)
+            return self._last is report
+        # Who says 404 because it is somebody else has taken the Orchestrator's address, and may leave it again.
+        if error.status not in _HEARD_AND_REFUSED or "target" in error.details:
+            return False
+        log = _log.error if report is self._last else _log.warning
+        log("task report refused", extra={"report": report.payload["type"], "error": str(error)})
+        return True
+
+    async def _pause(self, report: Report, error: Exception, failures: int) -> None:
+        wait = self._ambient.chance() * min(_CAP_SECONDS, _BASE_SECONDS * float(2 ** min(failures - 1, 10)))
+        _log.warning(
+            "task report not delivered, trying again",
+            extra={"report": report.payload["type"], "error": str(error), "wait_seconds": wait},
+        )
+        ended = self._last is not None
+        with anyio.move_on_after(wait):
+            while ended or self._last is None:
+                await self._until_news()
+
+    async def _until_news(self) -> None:
+        self._news = anyio.Event()
+        await self._news.wait()
+
+
+def _too_large(report: Report) -> Report:
+    """What is said in place of a result that the Orchestrator has no room for; under an id of its own."""
+    if report.payload["type"] != "task_completed":
+        return report
+    facts = {name: report.payload[name] for name in ("task_id", "attempt")}
+    error = "PAYLOAD_TOO_LARGE: the task was done, but its result is larger than the Orchestrator takes"
+    return Report(
+        trace_id=report.trace_id,
+        payload={"type": "task_failed", **facts, "error": error},
+        message_id=None if report.message_id is None else f"{report.message_id}.413",
+    )

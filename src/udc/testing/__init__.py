@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from udc.testing.answers import Answer
     from udc.testing.faults import Faults
     from udc.testing.keys import Keys
+    from udc.testing.members import Instance
     from udc.testing.orchestrator import FakeOrchestrator, TaskHandle
     from udc.testing.recorder import Recorder
     from udc.testing.registry import FakeRegistry
@@ -33,6 +34,7 @@ __all__ = [
     "FakeOrchestrator",
     "FakeRegistry",
     "Faults",
+    "Instance",
     "Keys",
     "Recorder",
     "TaskHandle",
@@ -46,6 +48,7 @@ _HOMES: Final = {
     "FakeOrchestrator": "orchestrator",
     "FakeRegistry": "registry",
     "Faults": "faults",
+    "Instance": "members",
     "Keys": "keys",
     "Recorder": "recorder",
     "TaskHandle": "orchestrator",

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import logging
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
+from pathlib import Path
 from typing import Any, Final
 
 import anyio
 from anyio.abc import TaskGroup
 
 from udc import _ids
-from udc import config as configuration
 from udc._types import DropletId
 from udc._wiring.surroundings import Surroundings
 from udc.droplet import Droplet
-from udc.errors import ConfigError, UnknownPeer
-from udc.testing.lives import Life, Line
-from udc.testing.orchestrator import FakeOrchestrator
+from udc.testing.lives import Arrival, Life, Line
+from udc.testing.members import Make, Member
 from udc.testing.recorder import Recorder
 from udc.testing.registry import FakeRegistry
+from udc.testing.roster import Roster
 from udc.testing.troubles import Troubles
 from udc.testing.virtual import is_virtual
 from udc.transports.memory import MemoryNetwork
@@ -30,25 +28,10 @@ GRACE_SECONDS: Final = 5.0
 """How long a droplet drains when it is stopped, unless it is configured: a test should not hang for 25 s."""
 
 _STOP_SECONDS: Final = 10.0
+_KNOWN_SECONDS: Final = 1.0
+"""How long a start waits until the Registry and the others know the droplet; a test may have broken that."""
 
 _log = logging.getLogger("udc")
-
-Make = Callable[[], Droplet]
-
-
-@dataclass(slots=True, eq=False)
-class Member:
-    """One droplet of the mesh, over all its lives."""
-
-    make: Make
-    droplet: Droplet
-    id: int
-    name: str
-    endpoint: str
-    ours: bool
-    grace_seconds: float | None
-    life: Life | None = None
-    lives: int = 0
 
 
 class House:
@@ -60,6 +43,7 @@ class House:
         foreign: names or ids of those that the others take for strangers' droplets.
         config: further settings for every droplet.
         epoch: wall time at the beginning, seconds.
+        data: the data directory; `None` = all is kept in memory.
     """
 
     def __init__(
@@ -70,47 +54,44 @@ class House:
         foreign: Iterable[DropletId],
         config: Mapping[str, Any],  # Any: values of many types
         epoch: float,
+        data: Path | None = None,
     ) -> None:
         self._seed = seed
         self._config = dict(config)
         self._epoch = epoch
+        self._data = data
         self._began = anyio.current_time()
         self._virtual = is_virtual()
         self.events: Recorder = Recorder()
         self.troubles: Troubles = Troubles()
         self.network: MemoryNetwork = MemoryNetwork(faults=self.troubles)
-        self.members: list[Member] = _members(droplets, frozenset(foreign))
-        if "limits.grace_seconds" in self._config:
-            for member in self.members:
-                member.grace_seconds = float(self._config["limits.grace_seconds"])
-        self.registry: Member = _only(self.members, FakeRegistry)
-        self.orchestrator: Member = _only(self.members, FakeOrchestrator)
-        self.troubles.watch(self.registry.endpoint, lambda: self.fake_registry.is_down)
+        self.roster: Roster = Roster(droplets, foreign)
+        self.registry: Member = self.roster.registry
+        self.orchestrator: Member = self.roster.orchestrator
+        self.troubles.watch(self.registry.endpoint, self._registry_is_down)
         self._tasks: TaskGroup | None = None
         self._log_level = _log.level
 
     @property
     def fake_registry(self) -> FakeRegistry:
-        """The Registry's droplet."""
-        if not isinstance(self.registry.droplet, FakeRegistry):
-            raise TypeError("the Registry of a mesh is a FakeRegistry")
-        return self.registry.droplet
-
-    def find(self, who: DropletId | Droplet) -> Member:
-        """The member of that id or name, or that is that droplet.
+        """The Registry's droplet.
 
         Raises:
-            UnknownPeer: there is none; the text lists who there is.
+            TypeError: it is another one, whose keys are its own.
         """
-        for member in self.members:
-            if who is member.droplet or who in (member.id, member.name):
-                return member
-        folded = [m for m in self.members if isinstance(who, str) and m.name.casefold() == who.casefold()]
-        if len(folded) == 1:
-            return folded[0]
-        known = ", ".join(f"{member.name!r} ({member.id})" for member in self.members)
-        label = who if isinstance(who, int | str) else type(who).__name__
-        raise UnknownPeer(f"no droplet of this mesh is {label!r}; there are: {known}", peer=label)
+        droplet = self.registry.droplet
+        if not isinstance(droplet, FakeRegistry):
+            raise TypeError(
+                f"the Registry of this mesh is a {type(droplet).__name__}, not a FakeRegistry: "
+                "it has none of its knobs, and signs tokens for nobody but those who ask it"
+            )
+        return droplet
+
+    @property
+    def secret(self) -> str:
+        """What the Registry takes for a token."""
+        secret: str = getattr(self.registry.droplet, "secret")  # noqa: B009 - any Registry's, see `Roster`
+        return secret
 
     def wall(self) -> float:
         """Seconds since the epoch: as much later than at the beginning as the event loop's clock says."""
@@ -130,25 +111,36 @@ class House:
         self._tasks = tasks
         # Each droplet puts back the level that it found, and they do not end in the order in which they began.
         self._log_level = _log.level
-        others = [m for m in self.members if m not in (self.registry, self.orchestrator)]
-        for member in (self.registry, self.orchestrator, *others):
+        core = (self.registry, self.orchestrator)
+        for member in (*core, *(each for each in self.roster.members if each not in core)):
+            await self._begin(member)
+        await self._acquaint()
+
+    async def add(self, given: Droplet | Make) -> Member:
+        """Take in one more and start it.
+
+        Raises:
+            ConfigError: it cannot be told from another one.
+            Exception: what its start raised; then it is not in the mesh.
+        """
+        member = self.roster.add(given)
+        self._introduce()
+        try:
             await self.start(member)
+        except BaseException:
+            self.roster.drop(member)
+            self._introduce()
+            raise
+        return member
 
     async def start(self, member: Member) -> None:
-        """Begin a life and wait until it is ready.
+        """Begin a life and wait until it is ready, and known to the others where the Registry can tell them.
 
         Raises:
             Exception: what its start raised.
         """
-        if self._tasks is None:
-            raise RuntimeError("this mesh is not open: use it in 'async with'")
-        member.lives += 1
-        line = Line(self.network)
-        hosted = member.droplet._host(self._surroundings(member, line))  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # for us and adapters
-        life = Life(hosted, endpoint=member.endpoint, line=line, network=self.network)
-        member.life = life
-        self._tasks.start_soon(life.run, name=f"droplet {member.name}")
-        await life.started()
+        if await self._begin(member):
+            await self._acquaint()
 
     async def stop(self, member: Member, *, at_once: bool = False) -> None:
         """End its life gracefully; bounded. Twice is harmless.
@@ -160,12 +152,12 @@ class House:
         if life is None:
             return
         life.hosted.request_stop(at_once=at_once or life.killed)
-        grace = GRACE_SECONDS if member.grace_seconds is None else member.grace_seconds
-        with anyio.move_on_after(2 * grace + _STOP_SECONDS):
+        limit = 2 * self._grace_of(member) + _STOP_SECONDS
+        with anyio.move_on_after(limit):
             await life.over.wait()
         if not life.over.is_set():
             life.kill()
-            raise TimeoutError(f"{member.name} did not stop within {2 * grace + _STOP_SECONDS:g} s and was killed")
+            raise TimeoutError(f"{member.label} did not stop within {limit:g} s and was killed")
         member.life = None
         if life.error is not None:
             raise life.error
@@ -185,8 +177,8 @@ class House:
         member.droplet = member.make()
         await self.start(member)
 
-    async def close(self, *, at_once: bool) -> list[Exception]:
-        """Stop everybody, the Orchestrator and the Registry last; returns what went wrong with it."""
+    async def stop_all(self, members: Iterable[Member], *, at_once: bool = False) -> list[Exception]:
+        """Stop them side by side; returns what went wrong with it."""
         errors: list[Exception] = []
 
         async def end(member: Member) -> None:
@@ -195,103 +187,100 @@ class House:
             except Exception as error:  # noqa: BLE001 - a border: collected, so that all get stopped
                 errors.append(error)
 
+        async with anyio.create_task_group() as ending:
+            for member in members:
+                ending.start_soon(end, member)
+        return errors
+
+    async def close(self, *, at_once: bool) -> list[Exception]:
+        """Stop everybody, the Orchestrator and the Registry last; returns what went wrong with it."""
         self.troubles.heal()
         last = (self.orchestrator, self.registry)
-        async with anyio.create_task_group() as ending:
-            for member in self.members:
-                if member not in last:
-                    ending.start_soon(end, member)
+        errors = await self.stop_all([each for each in self.roster.members if each not in last], at_once=at_once)
         for member in last:
-            await end(member)
+            errors += await self.stop_all([member], at_once=at_once)
         _log.setLevel(self._log_level)
         return errors
 
-    def peers_of(self, member: Member | None) -> list[dict[str, Any]]:  # Any: settings of a peer
-        """Everybody else, as the configuration lists peers."""
-        return [
-            {"id": m.id, "name": m.name, "endpoint": m.endpoint, "ours": m.ours}
-            for m in self.members
-            if m is not member
-        ]
+    async def _begin(self, member: Member) -> bool:
+        """Begin a life; returns, when it is ready, whether the Registry has taken it in."""
+        if self._tasks is None:
+            raise RuntimeError("this mesh is not open: use it in 'async with'")
+        member.lives += 1
+        line, arrival = Line(self.network), Arrival()
+        hosted = member.droplet._host(self._surroundings(member, line, arrival))  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # for us and adapters
+        member.facts = hosted.parts.facts
+        life = Life(hosted, endpoint=member.endpoint, line=line, network=self.network)
+        member.life = life
+        self._tasks.start_soon(life.run, name=f"droplet {member.label}")
+        await life.started()
+        if hosted.parts.membership.registry is None or not hosted.config.registry.auto_register:
+            return False
+        with anyio.move_on_after(_KNOWN_SECONDS):
+            return await arrival.registered()
+        return False
 
-    def _surroundings(self, member: Member, line: Line) -> Surroundings:
+    async def _acquaint(self) -> None:
+        """Let everybody ask the Registry now who there is, as they do by themselves a moment later."""
+
+        async def ask(member: Member) -> None:
+            if member.alive and member.life is not None:
+                await member.life.hosted.parts.directory.refresh()
+
+        with anyio.move_on_after(_KNOWN_SECONDS):
+            async with anyio.create_task_group() as asking:
+                for member in self.roster.members:
+                    asking.start_soon(ask, member)
+
+    def _introduce(self) -> None:
+        """Who is configured as a peer has changed: those who run take it as from a file that they read anew."""
+        for member in self.roster.members:
+            member.peers[:] = self.roster.peers_of(member)
+            if member.alive and member.life is not None:
+                member.life.hosted.parts.settings.reload(None)
+
+    def _registry_is_down(self) -> bool:
+        droplet = self.registry.droplet
+        return isinstance(droplet, FakeRegistry) and droplet.is_down
+
+    def _grace_of(self, member: Member) -> float:
+        wanted = self._config.get("limits.grace_seconds", member.grace_seconds)
+        return GRACE_SECONDS if wanted is None else float(wanted)
+
+    def _surroundings(self, member: Member, line: Line, arrival: Arrival) -> Surroundings:
+        hooks = [self.events.hook(member.name, instance=member.instance), arrival]
         return Surroundings(
             explicit=self._settings(member),
-            ambient=self.ambient(f"{member.id}/{member.lives}"),
+            ambient=self.ambient(f"{member.key}/{member.lives}"),
             loopback=True,
             make_client=line.make_client,
             threads=not self._virtual,
             sample_process=not self._virtual,
-            hooks=[line.while_alive(self.events.hook(member.name))],
+            disk=self._data is not None and member not in (self.registry, self.orchestrator),
+            open_database=line.open_database,
+            hooks=[line.while_alive(hook) for hook in hooks],
         )
 
     def _settings(self, member: Member) -> dict[str, Any]:  # Any: values of many types
-        issuer = self.fake_registry.keys
+        member.peers[:] = self.roster.peers_of(member)
         settings: dict[str, Any] = {  # Any: values of many types
             "droplet.url": member.endpoint,
-            "droplet.secret": self.fake_registry.secret,
             "registry.id": self.registry.id,
             "registry.url": self.registry.endpoint,
             "orchestrator.id": self.orchestrator.id,
             "orchestrator.url": self.orchestrator.endpoint,
-            "security.jwt_issuer": issuer.issuer,
-            "security.jwt_audience": issuer.audience,
-            "peers": self.peers_of(member),
+            "peers": member.peers,
         }
+        if member is not self.registry:
+            settings["droplet.secret"] = self.secret
+        if isinstance(self.registry.droplet, FakeRegistry):
+            settings["security.jwt_issuer"] = self.registry.droplet.keys.issuer
+            settings["security.jwt_audience"] = self.registry.droplet.keys.audience
         if not member.ours:
             # Its record would carry our mark, and nobody would take it for a stranger any more.
             settings["registry.auto_register"] = False
+        if self._data is not None:
+            settings["data"] = self._data
         if member.grace_seconds is None:
             settings["limits.grace_seconds"] = GRACE_SECONDS
         return {**settings, **self._config}
-
-
-def _members(droplets: Sequence[Droplet | Make], foreign: frozenset[DropletId]) -> list[Member]:
-    """The droplets and where they live; a Registry and an Orchestrator are added where none is given.
-
-    Raises:
-        ConfigError: a droplet has no id or name, or two have the same.
-    """
-    given = [_member(each) for each in droplets]
-    for fake in (FakeRegistry, FakeOrchestrator):
-        if not any(isinstance(member.droplet, fake) for member in given):
-            given.append(_member(fake()))
-    unknown = foreign - {member.id for member in given} - {member.name for member in given}
-    problems = [f"foreign: no droplet of this mesh is {who!r}" for who in unknown]
-    for index, member in enumerate(given):
-        member.ours = foreign.isdisjoint((member.id, member.name))
-        for other in given[:index]:
-            if member.id == other.id or member.name.casefold() == other.name.casefold():
-                problems.append(f"{other.name!r} ({other.id}) and {member.name!r} ({member.id}) share an id or name")
-            if member.endpoint == other.endpoint:
-                member.endpoint = f"https://droplet-{member.id}.mesh.test"
-    if problems:
-        raise ConfigError(problems)
-    return given
-
-
-def _member(given: Droplet | Make) -> Member:
-    droplet = given if isinstance(given, Droplet) else given()
-    definition = droplet._definition()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # its word on itself
-    loaded = configuration.load(explicit=definition.explicit, environ={}, file=None, attributes=definition.attributes)
-    about = loaded.config.droplet
-    if about.id is None or not about.name:
-        raise ConfigError([f"{type(droplet).__name__}: a droplet needs an id and a name"])
-    slug = re.sub(r"[^a-z0-9]+", "-", about.name.lower()).strip("-") or f"droplet-{about.id}"
-    configured = loaded.origins["limits.grace_seconds"] != "default"
-    return Member(
-        make=(lambda: droplet) if isinstance(given, Droplet) else given,
-        droplet=droplet,
-        id=int(about.id),
-        name=about.name,
-        endpoint=f"https://{slug}.mesh.test",
-        ours=True,
-        grace_seconds=loaded.config.limits.grace_seconds if configured else None,
-    )
-
-
-def _only(members: Sequence[Member], kind: type[Droplet]) -> Member:
-    found = [member for member in members if isinstance(member.droplet, kind)]
-    if len(found) != 1:
-        raise ConfigError([f"a mesh has one {kind.__name__}, not {len(found)}"])
-    return found[0]

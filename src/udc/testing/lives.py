@@ -2,37 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 from anyio.abc import TaskStatus
 
 from udc._http import HttpAnswer, HttpClient
 from udc._http.memory import FunctionTransport
-from udc.instrument import Event, Hook
+from udc._sqlite import Database
+from udc.instrument import Event, Hook, PhaseChanged, RegistrationAccepted, RegistrationFailed
+from udc.lifecycle import SERVING
 from udc.transports.memory import MemoryNetwork
 
 if TYPE_CHECKING:
-    from udc.surface._base import Surface
+    from udc._wiring.hosted import Hosted
+
+T = TypeVar("T")
 
 Headers = tuple[tuple[str, str], ...]
-
-
-class Hosted(Protocol):
-    """A droplet made ready for one life."""
-
-    @property
-    def surface(self) -> Surface:
-        """Where its requests go."""
-        ...
-
-    async def serve(self, *, task_status: TaskStatus[None]) -> None:
-        """Live once."""
-        ...
-
-    def request_stop(self, *, at_once: bool = False) -> None:
-        """Ask for the graceful end."""
-        ...
 
 
 class Killed(Exception):
@@ -40,7 +31,7 @@ class Killed(Exception):
 
 
 class Line:
-    """A droplet's way out into the network; cut when it is killed."""
+    """A droplet's way out, into the network and onto its disk; cut when it is killed."""
 
     def __init__(self, network: MemoryNetwork) -> None:
         self._network = network
@@ -51,8 +42,24 @@ class Line:
         """An HTTP client that speaks over this line."""
         return HttpClient(transport_factory=lambda: FunctionTransport(self._exchange))
 
+    def open_database(
+        self, path: Path | str, migrations: Sequence[str], *, threads: bool = True
+    ) -> AbstractAsyncContextManager[Database]:
+        """A database that takes no more writes once the droplet has been killed."""
+        line = self
+
+        class Mortal(Database):
+            synchronous = "OFF"  # what a killed process has written is there all the same
+
+            async def write(self, fn: Callable[[sqlite3.Connection], T]) -> T:
+                if line.dead:
+                    raise sqlite3.OperationalError("this droplet was killed by the test")
+                return await super().write(fn)
+
+        return Mortal.open(path, migrations, threads=threads)
+
     def cut(self) -> None:
-        """Nothing gets out any more, and nothing under way comes back."""
+        """Nothing gets out or is written any more, and nothing under way comes back."""
         self.dead = True
         for scope in self._under_way:
             scope.cancel()
@@ -75,6 +82,28 @@ class Line:
                 finally:
                     self._under_way.discard(scope)
         raise Killed("this droplet was killed by the test")
+
+
+class Arrival:
+    """A hook that learns how the first registration of a life went, once the droplet was ready for it."""
+
+    def __init__(self) -> None:
+        self._ready = False
+        self._accepted = False
+        self._told = anyio.Event()
+
+    def __call__(self, event: Event, /) -> None:
+        """Take an event of that life."""
+        if isinstance(event, PhaseChanged):
+            self._ready = self._ready or event.after in SERVING
+        elif self._ready and isinstance(event, RegistrationAccepted | RegistrationFailed):
+            self._accepted = self._accepted or isinstance(event, RegistrationAccepted)
+            self._told.set()
+
+    async def registered(self) -> bool:
+        """Wait for the first attempt; whether it succeeded."""
+        await self._told.wait()
+        return self._accepted
 
 
 class Life:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 
 from udc.instrument import Event, Hook
+
+if TYPE_CHECKING:
+    from udc.testing.members import Instance
 
 __all__ = ["Recorder"]
 
@@ -19,6 +22,7 @@ E = TypeVar("E", bound=Event)
 @dataclass(frozen=True, slots=True)
 class _Entry:
     droplet: str
+    instance: Instance | None
     event: Event
 
 
@@ -39,13 +43,13 @@ class Recorder:
 
     def __call__(self, event: Event, /) -> None:
         """Keep an event of nobody in particular."""
-        self._keep("", event)
+        self._keep(_Entry("", None, event))
 
-    def hook(self, droplet: str) -> Hook:
+    def hook(self, droplet: str, *, instance: Instance | None = None) -> Hook:
         """A hook that notes whose events it keeps."""
 
         def keep(event: Event, /) -> None:
-            self._keep(droplet, event)
+            self._keep(_Entry(droplet, instance, event))
 
         return keep
 
@@ -65,19 +69,21 @@ class Recorder:
             raise LookupError("no event has been recorded")
         return self._entries[-1].event
 
-    def of(self, kind: type[E], *, droplet: str | None = None, where: Callable[[E], bool] | None = None) -> list[E]:
+    def of(
+        self, kind: type[E], *, droplet: str | Instance | None = None, where: Callable[[E], bool] | None = None
+    ) -> list[E]:
         """The events of a kind, oldest first.
 
         Args:
             kind: a class of `udc.instrument`.
-            droplet: only those of the droplet of this name; `"client"` are the test's own calls.
+            droplet: only those of the droplet of this name, or of this instance; `"client"` are the test's own calls.
             where: only those for which it is true.
         """
         return [
             entry.event
             for entry in self._entries
             if isinstance(entry.event, kind)
-            and (droplet is None or entry.droplet == droplet)
+            and (droplet is None or (entry.droplet if isinstance(droplet, str) else entry.instance) == droplet)
             and (where is None or where(entry.event))
         ]
 
@@ -85,7 +91,7 @@ class Recorder:
         self,
         kind: type[E],
         *,
-        droplet: str | None = None,
+        droplet: str | Instance | None = None,
         where: Callable[[E], bool] | None = None,
         count: int = 1,
         timeout_seconds: float = 5.0,
@@ -117,10 +123,10 @@ class Recorder:
         """Forget everything kept so far."""
         self._entries.clear()
 
-    def _keep(self, droplet: str, event: Event) -> None:
+    def _keep(self, entry: _Entry) -> None:
         if len(self._entries) == self._entries.maxlen:
             self.dropped += 1
-        self._entries.append(_Entry(droplet, event))
+        self._entries.append(entry)
         waiting, self._waiting = self._waiting, []
         for news in waiting:
             news.set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -33,6 +34,7 @@ class Instance:
     seen_at: float
     beaten: bool = False
     phase: str | None = None
+    status: str = "active"
     in_flight: int = 0
 
     @property
@@ -47,11 +49,21 @@ class Instance:
         body = {key: value for key, value in self.body.items() if key not in _NOT_HASHED}
         return sha256_hex(canonical_json(body))[:16]
 
+    @property
+    def lease_seconds(self) -> float:
+        """How long a beat keeps it alive; without end for a foreign one that has never beaten."""
+        if self.instance_id is not None:
+            return OUR_LEASE_SECONDS
+        return FOREIGN_LEASE_SECONDS if self.beaten else math.inf
+
+    def deadline(self, now: float) -> float:
+        """When it changes by itself: it becomes suspect, or, being that, goes."""
+        leases = 1 if now < self.seen_at + self.lease_seconds else 2
+        return self.seen_at + leases * self.lease_seconds
+
     def state(self, now: float) -> str:
         """`starting`, `ready`, `draining` or `suspect`."""
-        ours = self.instance_id is not None
-        lease = OUR_LEASE_SECONDS if ours else FOREIGN_LEASE_SECONDS
-        if now - self.seen_at > lease and (ours or self.beaten):
+        if now >= self.seen_at + self.lease_seconds:
             return "suspect"
         if self.phase in _DRAINING:
             return "draining"
@@ -62,13 +74,12 @@ class Instance:
 class Records:
     """Every instance, and which instance retired which."""
 
-    revision: int = 0
     _instances: dict[DropletId, list[Instance]] = field(default_factory=dict[DropletId, list[Instance]])
     _retired: dict[str, str] = field(default_factory=dict[str, str])
 
     def put(self, droplet_id: DropletId, body: JsonObject, now: float) -> Instance:
         """Register: an upsert. A newer instance at the same address retires the older one."""
-        new = Instance(body, seen_at=now, phase=_text(body, "phase"))
+        new = Instance(body, seen_at=now, phase=_text(body, "phase"), status=_text(body, "status") or "active")
         kept: list[Instance] = []
         for old in self._instances.get(droplet_id, []):
             if old.body.get("endpoint") != body.get("endpoint") and old.instance_id != new.instance_id:
@@ -78,7 +89,6 @@ class Records:
         if new.instance_id is not None:
             self._retired.pop(new.instance_id, None)
         self._instances[droplet_id] = [*kept, new]
-        self.revision += 1
         return new
 
     def beat(self, droplet_id: DropletId, body: JsonObject, now: float) -> Instance | None:
@@ -94,6 +104,7 @@ class Records:
             if found.instance_id == instance_id:
                 found.seen_at, found.beaten = now, True
                 found.phase = _text(body, "phase") or found.phase
+                found.status = _text(body, "status") or found.status
                 in_flight = body.get("in_flight")
                 found.in_flight = in_flight if isinstance(in_flight, int) else found.in_flight
                 return found
@@ -105,7 +116,24 @@ class Records:
         kept = [each for each in before if instance_id is not None and each.instance_id != instance_id]
         if kept:
             self._instances[droplet_id] = kept
-        self.revision += len(before) > len(kept)
+
+    def expire(self, now: float) -> float:
+        """Forget those whose second lease has ended; returns when the next one changes by itself (`inf` = never)."""
+        soonest = math.inf
+        for droplet_id, instances in list(self._instances.items()):
+            kept = [each for each in instances if now < each.seen_at + 2 * each.lease_seconds]
+            if kept:
+                self._instances[droplet_id] = kept
+            else:
+                del self._instances[droplet_id]
+            soonest = min([soonest, *(each.deadline(now) for each in kept)])
+        return soonest
+
+    def renew(self, until: float) -> None:
+        """Nobody's lease ends before: the Registry could not hear of anybody."""
+        for instances in self._instances.values():
+            for each in instances:
+                each.seen_at = max(each.seen_at, until - each.lease_seconds)
 
     def row(self, droplet_id: DropletId, now: float) -> dict[str, Any] | None:  # Any: JSON values
         """The one row of a droplet id, with the best instance's facts."""
@@ -120,11 +148,11 @@ class Records:
 def _row(droplet_id: DropletId, instances: list[Instance], now: float) -> dict[str, Any]:  # Any: JSON values
     ranked = sorted(instances, key=lambda each: _ORDER.index(each.state(now)))
     best = ranked[0]
-    status = "inactive" if best.state(now) == "suspect" else best.body.get("status", "active")
     return {
         **best.body,
         "id": droplet_id,
-        "status": status,
+        "status": "inactive" if best.state(now) == "suspect" else best.status,
+        **({"phase": best.phase} if best.phase is not None else {}),
         "instances": [
             {
                 "instance_id": each.instance_id,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -11,9 +12,10 @@ from udc._wiring.surroundings import Surroundings
 from udc.droplet import Droplet
 from udc.identity.audiences import own_audience, registry_audience
 from udc.identity.verify import TokenVerifier
+from udc.instrument import Event, PhaseChanged
+from udc.lifecycle import Phase
 from udc.surface._base import Endpoint
 from udc.testing.keys import Keys
-from udc.testing.records import Records
 from udc.testing.registry_desk import Enrolment, Forced, RegistryCall, RegistryDesk
 from udc.wire.ids import canonical_id
 
@@ -27,7 +29,7 @@ class FakeRegistry(Droplet):
     """A Registry that keeps everything in memory. In a `mesh` there is one already: `world.registry`.
 
     Serve it over real sockets with `udc.asgi.app(FakeRegistry())`. Any droplet may enrol with the `secret`.
-    It does not probe instances, has no change feed (`since`, `watch`), and reads no environment variables.
+    Leases last 30 s; it probes nobody, and reads no environment variables.
 
     Args:
         secret: what droplets show for a token.
@@ -54,7 +56,8 @@ class FakeRegistry(Droplet):
         keys: Keys | None = None,
         config: Mapping[str, Any] | None = None,  # Any: values of many types
     ) -> None:
-        super().__init__(config=config)
+        super().__init__(config=config, hooks=(self._follow,))
+        self._lives = 0
         self.desk: RegistryDesk = RegistryDesk(
             secret=secret,
             keys=keys or Keys(lifetime_seconds=token_seconds),
@@ -85,6 +88,7 @@ class FakeRegistry(Droplet):
     def down(self) -> None:
         """Be away: in a mesh connections are refused, over real sockets everything is 503."""
         self.desk.is_down = True
+        self.desk.watch.wake()
 
     def up(self) -> None:
         """Be back."""
@@ -121,28 +125,48 @@ class FakeRegistry(Droplet):
     def revoke(
         self, *, droplet_id: DropletId | None = None, token_id: str | None = None, before: float | None = None
     ) -> None:
-        """Put one token, or a droplet's tokens from before a moment (default: now), on the deny-list."""
+        """Put one token, or a droplet's tokens from before a moment (default: now), on the deny-list.
+
+        The Registry refuses them at once; droplets do after their next beat, at which they read the list.
+
+        Raises:
+            ValueError: neither a token nor a droplet is named.
+        """
         entry = {"jti": token_id, "droplet_id": droplet_id}
-        moment = self.desk.ambient.wall() if before is None else before
-        self.desk.revoked.append(
-            {**{key: value for key, value in entry.items() if value is not None}, "before": moment}
-        )
+        # Tokens tell whole seconds: without rounding up, those of this very second would pass.
+        moment = math.floor(self.desk.ambient.wall()) + 1.0 if before is None else before
+        given = {key: value for key, value in entry.items() if value is not None}
+        if not given:
+            raise ValueError("revoke either token_id or droplet_id")
+        self.desk.revoked.append({**given, "before": moment})
+        self.desk.denied.revoke(droplet_id=droplet_id, token_id=token_id, before=moment)
 
     def forget(self) -> None:
         """Lose all registrations, as after a restart without a disk."""
-        self.desk.records = Records(revision=self.desk.records.revision + 1)
+        self.desk.watch.forget()
 
     def _host(self, surroundings: Surroundings | None = None) -> Hosted:
         """Make ready for one life: clock and verifier are those of its surroundings."""
         around = surroundings or Surroundings(loopback=True)
         self.desk.ambient = around.ambient
         self.keys.wall = around.ambient.wall
+        if self._lives:
+            self.desk.watch.restarted()
+        self._lives += 1
         self.desk.url = str(around.explicit.get("droplet.url", self._inside.explicit.get("droplet.url", "")))
         mesh = self.keys.audience
         own = around.explicit.get("registry.id", self._inside.explicit.get("droplet.id", self.id))
         audiences = frozenset({mesh, own_audience(mesh, own), registry_audience(mesh)})
         self.desk.verifier = self._inside.verifier = TokenVerifier(
-            self.desk.keyring, issuer=self.keys.issuer, audiences=audiences, ambient=around.ambient
+            self.desk.keyring,
+            issuer=self.keys.issuer,
+            audiences=audiences,
+            ambient=around.ambient,
+            revocations=self.desk.denied,
         )
         apart = {name: value for name, value in around.explicit.items() if name != "registry.url"}
         return super()._host(replace(around, explicit=apart))
+
+    def _follow(self, event: Event, /) -> None:
+        if isinstance(event, PhaseChanged) and event.after is Phase.STOPPING:
+            self.desk.watch.stop()  # who waits for changes would hold up the end

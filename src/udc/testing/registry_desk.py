@@ -11,15 +11,17 @@ from udc._types import Access, DropletId, JsonObject
 from udc.errors import ContractError, Forbidden, InvalidRequest, NotFound, Unauthorized
 from udc.identity._base import Verifier
 from udc.identity.audiences import registry_audience
-from udc.identity.claims import Principal
+from udc.identity.claims import Principal, implied
+from udc.identity.revocations import Revocations
 from udc.surface._base import Endpoint, HttpRequest, HttpResponse
 from udc.testing.keyring import Keyring
 from udc.testing.keys import Keys
 from udc.testing.records import FOREIGN_LEASE_SECONDS, OUR_LEASE_SECONDS, Instance, Records
+from udc.testing.registry_watch import Filter, Watch, wait_seconds
 from udc.wire.canonical import canonical_json
 from udc.wire.ids import canonical_id, same_droplet
 from udc.wire.json_text import parse_object
-from udc.wire.records import base_url, capabilities, record_id
+from udc.wire.records import base_url, record_id
 
 _BEAT_SECONDS: Final = 10.0
 _RENEW_BELOW: Final = 0.55
@@ -71,6 +73,7 @@ class RegistryDesk:
     Attributes:
         verifier: checks bearer tokens; set when the Registry is hosted.
         url: its own address, when it is told; else callers are given back the one they used.
+        watch: tells who waits what has changed; holds the records.
     """
 
     verifier: Verifier
@@ -82,12 +85,20 @@ class RegistryDesk:
         self.ambient: _ids.Ambient = _ids.system()
         self.calls: list[RegistryCall] = []
         self.enrolled: dict[DropletId, Enrolment] = {}
-        self.records: Records = Records()
+        self.watch: Watch = Watch(
+            lambda: self.ambient.wall(), name=self.ambient.new_id()[:8], is_down=lambda: self.is_down
+        )
         self.revoked: list[dict[str, Any]] = []  # Any: JSON values
+        self.denied: Revocations = Revocations(wall=lambda: self.ambient.wall())
         self.is_down = False
         self.forced: Forced | None = None
         self.url = ""
         self._default = default
+
+    @property
+    def records(self) -> Records:
+        """What it knows."""
+        return self.watch.records
 
     def table(self) -> Iterable[Endpoint]:
         """The rows of these endpoints."""
@@ -104,6 +115,7 @@ class RegistryDesk:
         ]
         read: list[tuple[str, str, _Handler]] = [
             ("GET", "/droplets", self._list),
+            ("GET", "/droplets/watch", self._stream),
             ("GET", "/droplet/{id}", self._one),
             ("GET", "/droplets/{id}", self._one),
             ("GET", "/droplets/name/{name}", self._named),
@@ -149,6 +161,7 @@ class RegistryDesk:
             raise InvalidRequest.field("endpoint", "is missing, or no http(s) URL")
         await self._admit_change(request, droplet_id, without_instance="instance_id" not in body)
         instance = self.records.put(droplet_id, body, self.ambient.wall())
+        self.watch.changed()
         audience = self.keys.audience
         token = self._sign(
             droplet_id,
@@ -163,6 +176,7 @@ class RegistryDesk:
             **self._lease(instance),
             "jwks_uri": f"{_origin(request, self.url)}/.well-known/jwks.json",
             "issuer": self.keys.issuer,
+            **self._revisions(),
         }
 
     async def _token(self, request: HttpRequest) -> JsonObject:
@@ -197,15 +211,16 @@ class RegistryDesk:
         if droplet_id is None:
             raise InvalidRequest.field("droplet_id", "is missing")
         principal = await self._admit_change(request, droplet_id, without_instance="instance_id" not in body)
+        self.records.expire(self.ambient.wall())
         instance = self.records.beat(droplet_id, body, self.ambient.wall())
         if instance is None:
             raise NotFound(f"droplet {droplet_id} is not registered here", details={"spread_seconds": 0})
+        self.watch.changed()
         answer: dict[str, Any] = {  # Any: JSON values
             "ok": True,
             **self._lease(instance),
-            "revision": self._revision(),
-            "keys_revision": self.keyring.revision,
-            "revocations_revision": len(self.revoked),
+            "revision": self.watch.revision,
+            **self._revisions(),
         }
         if body.get("record_hash") not in (None, instance.record_hash):
             answer["send_record"] = True
@@ -226,20 +241,29 @@ class RegistryDesk:
     async def _leave(self, request: HttpRequest, droplet_id: DropletId, instance_id: str | None) -> JsonObject:
         await self._admit_change(request, droplet_id, without_instance=instance_id is None)
         self.records.remove(droplet_id, instance_id)
+        self.watch.changed()
         return {"ok": True, "droplet_id": droplet_id}
 
     async def _list(self, request: HttpRequest) -> HttpResponse:
-        query = request.query
-        rows = [
-            row
-            for row in self.records.rows(self.ambient.wall())
-            if _passes(query.get("status"), [row["status"]])
-            and _passes(query.get("name"), [row.get("name")])
-            and _passes(query.get("capability"), capabilities(row))
-        ]
-        return HttpResponse(body=canonical_json(rows), headers=(("X-UDC-Revision", self._revision()),))
+        since = request.query.get("since", [""])[0]
+        if since:
+            body = await self.watch.poll(request, since, wait_seconds(request.query))
+        else:
+            body = canonical_json(self.watch.rows(Filter.of(request.query)))
+        if self.is_down:  # it went while this caller waited
+            return HttpResponse(status=503, media_type=None)
+        return HttpResponse(body=body, headers=self.watch.headers)
+
+    async def _stream(self, request: HttpRequest) -> HttpResponse:
+        since = request.headers.get("last-event-id") or request.query.get("since", [""])[0]
+        return HttpResponse(
+            media_type="text/event-stream",
+            headers=(*self.watch.headers, ("Cache-Control", "no-store")),
+            body=self.watch.stream(request, since),
+        )
 
     async def _one(self, request: HttpRequest) -> JsonObject:
+        self.records.expire(self.ambient.wall())
         row = self.records.row(canonical_id(request.params["id"]), self.ambient.wall())
         if row is None:
             raise NotFound(f"droplet {request.params['id']} is not registered here")
@@ -247,9 +271,8 @@ class RegistryDesk:
 
     async def _named(self, request: HttpRequest) -> JsonObject:
         name = request.params["name"]
-        for row in self.records.rows(self.ambient.wall()):
-            if row.get("name") == name:
-                return row
+        for row in self.watch.rows(Filter(name=[name])):
+            return row
         raise NotFound(f"no droplet called {name!r} is registered here")
 
     async def _jwks(self, _: HttpRequest) -> JsonObject:
@@ -295,7 +318,7 @@ class RegistryDesk:
         instance_id: str | None = None,
     ) -> str:
         enrolled = self.enrolled.get(droplet_id, self._default)
-        allowed = enrolled.permissions if permissions is None else enrolled.permissions & permissions
+        allowed = enrolled.permissions if permissions is None else implied(enrolled.permissions) & permissions
         granted = scopes if enrolled.scopes is None else enrolled.scopes.intersection(scopes)
         return self.keys.token(
             droplet_id=droplet_id, permissions=allowed, scopes=granted, aud=audience, instance_id=instance_id
@@ -308,8 +331,9 @@ class RegistryDesk:
         lease = OUR_LEASE_SECONDS if instance.instance_id else FOREIGN_LEASE_SECONDS
         return {"lease_ttl_seconds": lease, "beat_every_seconds": _BEAT_SECONDS}
 
-    def _revision(self) -> str:
-        return f"memory.{self.records.revision}"
+    def _revisions(self) -> JsonObject:
+        """What beats tell, so that droplets fetch what is new."""
+        return {"keys_revision": self.keyring.revision, "revocations_revision": len(self.revoked)}
 
 
 def _body(request: HttpRequest, *, strict: bool = True) -> JsonObject:
@@ -332,7 +356,3 @@ def _secret_header(request: HttpRequest) -> str | None:
 
 def _origin(request: HttpRequest, configured: str) -> str:
     return configured.rstrip("/") or f"{request.scheme}://{request.headers.get('host', 'localhost')}"
-
-
-def _passes(wanted: list[str] | None, found: Iterable[Any]) -> bool:  # Any: JSON values
-    return wanted is None or not set(wanted).isdisjoint(found)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -10,27 +10,31 @@ from udc._http import HttpClient
 from udc._http.memory import FunctionTransport
 from udc._ids import Ambient
 from udc._types import UNSET, DropletId, Unset
+from udc.clients.peer_http import PeerHttp
 from udc.context import Context
-from udc.directory import StaticDirectory
 from udc.dispatch.contexts import Contexts
 from udc.droplet import Droplet
-from udc.identity._base import Token
-from udc.identity.audiences import own_audience
+from udc.identity._base import TokenSource
+from udc.identity.audiences import DEFAULT_AUDIENCE, own_audience
 from udc.identity.tokens import TokenKeeper
 from udc.instrument import Hook, Instrument
-from udc.messages import Peer
-from udc.messenger import Messenger
+from udc.messenger import Errands, Messenger
 from udc.testing.answers import Answer
 from udc.testing.faults import Faults
 from udc.testing.house import House
-from udc.testing.keys import ALL_PERMISSIONS, OPERATOR_ID, Keys
+from udc.testing.keys import ALL_PERMISSIONS, OPERATOR_ID
+from udc.testing.members import Instance
 from udc.testing.orchestrator import FakeOrchestrator
+from udc.testing.outside import Everybody, Granted, Signed
 from udc.testing.recorder import Recorder
 from udc.testing.registry import FakeRegistry
+from udc.testing.roster import Who
 from udc.transports.http import HttpTransport, audiences
 from udc.wire.canonical import canonical_json
 
 __all__ = ["World"]
+
+_CALL_SECONDS: Final = 10.0
 
 CLIENT: Final = "client"
 """How the recorder calls the test's own side."""
@@ -49,6 +53,7 @@ class World:
         self._house = house
         self._http = HttpClient(transport_factory=lambda: FunctionTransport(house.network.exchange))
         self._clients = 0
+        self._ambient = house.ambient(CLIENT)
         self.events: Recorder = house.events
         self.faults: Faults = Faults(house)
         self.client: Context = self.client_for()
@@ -63,36 +68,66 @@ class World:
 
     @property
     def registry(self) -> FakeRegistry:
-        """The mesh's Registry."""
+        """The mesh's Registry.
+
+        Raises:
+            TypeError: it is not a fake one.
+        """
         return self._house.fake_registry
 
     @property
     def orchestrator(self) -> FakeOrchestrator:
-        """The mesh's Orchestrator."""
+        """The mesh's Orchestrator.
+
+        Raises:
+            TypeError: it is not a fake one.
+        """
         droplet = self._house.orchestrator.droplet
         if not isinstance(droplet, FakeOrchestrator):
-            raise TypeError("the Orchestrator of a mesh is a FakeOrchestrator")
+            raise TypeError(f"the Orchestrator of this mesh is a {type(droplet).__name__}, not a FakeOrchestrator")
         return droplet
 
     def now(self) -> datetime:
         """The mesh's wall clock; it follows the event loop's, in virtual time too."""
         return datetime.fromtimestamp(self._house.wall(), UTC)
 
-    def droplet(self, who: DropletId | Droplet) -> Droplet:
+    def droplet(self, who: Who) -> Droplet:
         """The droplet of that id or name, as it lives now.
 
         Raises:
-            UnknownPeer: there is none.
+            UnknownPeer: there is none, or it has several instances.
         """
-        return self._house.find(who).droplet
+        return self._house.roster.one(who).droplet
 
-    def endpoint(self, who: DropletId | Droplet) -> str:
+    def endpoint(self, who: Who) -> str:
         """A droplet's base URL in the mesh.
 
         Raises:
-            UnknownPeer: there is none.
+            UnknownPeer: there is none, or it has several instances.
         """
-        return self._house.find(who).endpoint
+        return self._house.roster.one(who).endpoint
+
+    def instances(self, who: Who) -> list[Instance]:
+        """All instances of a droplet, in the order in which they came; those that have ended too.
+
+        Raises:
+            UnknownPeer: there is no such droplet.
+        """
+        return [each.instance for each in self._house.roster.instances(self._house.roster.find(who)[0])]
+
+    async def start(self, droplet: Droplet | Callable[[], Droplet]) -> Instance:
+        """Start one more droplet, or one more instance of a droplet that the mesh has already.
+
+        The others know it when this returns, if the Registry could tell them.
+
+        Args:
+            droplet: as for `mesh`.
+
+        Raises:
+            ConfigError: it shares an id or a name with another one, but not both.
+            Exception: what its start raised; then the mesh is as before.
+        """
+        return (await self._house.add(droplet)).instance
 
     def client_for(
         self,
@@ -112,20 +147,20 @@ class World:
         ambient = self._house.ambient(f"{CLIENT}/{self._clients}")
         hook: Hook = self.events.hook(CLIENT)
         instrument = Instrument([hook])
-        source = _Signed(self.registry.keys, ambient, droplet_id, tuple(permissions), tuple(scopes))
-        transport = HttpTransport(
-            self._http,
-            TokenKeeper(source, ambient=ambient, instrument=instrument),
-            audience_of=audiences(self.registry.keys.audience),
-        )
+        source = self._source(ambient, droplet_id, tuple(permissions), tuple(scopes))
+        tokens = TokenKeeper(source, ambient=ambient, instrument=instrument)
+        shown = audiences(self._audience)
+        everybody = Everybody(lambda: self._house.roster.members, chance=ambient.chance)
         messenger = Messenger(
-            StaticDirectory([Peer(**peer) for peer in self._house.peers_of(None)]),
-            {"https": transport},
+            everybody,
+            {"https": HttpTransport(self._http, tokens, audience_of=shown)},
             me=droplet_id,
             ambient=ambient,
             instrument=instrument,
         )
-        return Contexts(sender=messenger, ambient=ambient).mesh()
+        http = PeerHttp(self._http, tokens, audience_of=shown)
+        errands = Errands(everybody, http, ambient=ambient, timeout_seconds=_CALL_SECONDS)
+        return Contexts(sender=messenger, ambient=ambient, courier=errands).mesh()
 
     def token(
         self,
@@ -135,13 +170,17 @@ class World:
         scopes: Iterable[str] = (),
         **claims: Any,  # Any: JSON values, wrong ones included
     ) -> str:
-        """A token signed with the Registry's key, for the whole mesh; see `Keys.token`."""
+        """A token signed with the Registry's key, for the whole mesh; see `Keys.token`.
+
+        Raises:
+            TypeError: the Registry is not a fake one; ask it (`POST /auth/token`).
+        """
         return self.registry.keys.token(droplet_id=droplet_id, permissions=permissions, scopes=scopes, **claims)
 
     async def request(
         self,
         method: str,
-        who: DropletId | Droplet,
+        who: Who,
         path: str,
         *,
         json: Any = UNSET,  # Any: JSON values
@@ -161,16 +200,16 @@ class World:
             token: the bearer; `None` = none. Without it, the operator's for that droplet.
 
         Raises:
-            UnknownPeer: the mesh has no such droplet.
+            UnknownPeer: the mesh has no such droplet, or several instances of it.
             PeerUnreachable, ConnectionLost: it does not listen, or died over it.
             ValueError: both `json` and `content`.
         """
         if json is not UNSET and content is not None:
             raise ValueError("give the body either as json or as content")
-        member = self._house.find(who)
+        member = self._house.roster.one(who)
         all_headers = list(headers)
         if isinstance(token, Unset):
-            token = self.token(aud=own_audience(self.registry.keys.audience, member.id))
+            token = await self._operator_token(own_audience(self._audience, member.id))
         if token is not None:
             all_headers.append(("authorization", f"Bearer {token}"))
         if json is not UNSET:
@@ -181,30 +220,39 @@ class World:
         )
         return Answer(answer.status, answer.headers, answer.body)
 
-    async def stop(self, who: DropletId | Droplet) -> None:
-        """Stop one droplet gracefully: it drains, leaves, and listens no more.
+    async def stop(self, who: Who) -> None:
+        """Stop a droplet gracefully, all its instances side by side: it drains, leaves, and listens no more.
 
         Raises:
-            Exception: what its stop raised; an `ExceptionGroup` of all that its stop hooks did.
+            Exception: what its stop raised; an `ExceptionGroup` of all that its stop hooks did, or its instances.
         """
-        await self._house.stop(self._house.find(who))
+        members = self._house.roster.find(who)
+        errors = await self._house.stop_all(members)
+        if errors:
+            raise errors[0] if len(members) == 1 else ExceptionGroup("instances failed to stop", errors)
 
+    @property
+    def _audience(self) -> str:
+        """Of tokens for the whole mesh."""
+        droplet = self._house.registry.droplet
+        return droplet.keys.audience if isinstance(droplet, FakeRegistry) else DEFAULT_AUDIENCE
 
-class _Signed:
-    """Tokens signed on the spot with the Registry's key (implements `TokenSource`)."""
-
-    def __init__(
-        self, keys: Keys, ambient: Ambient, droplet_id: DropletId, permissions: Sequence[str], scopes: Sequence[str]
-    ) -> None:
-        self._keys = keys
-        self._ambient = ambient
-        self._droplet_id = droplet_id
-        self._permissions = permissions
-        self._scopes = scopes
-
-    async def fetch(self, audience: str | None) -> Token:
-        now = self._ambient.wall()
-        value = self._keys.token(
-            droplet_id=self._droplet_id, permissions=self._permissions, scopes=self._scopes, aud=audience
+    def _source(
+        self, ambient: Ambient, droplet_id: DropletId, permissions: tuple[str, ...], scopes: tuple[str, ...]
+    ) -> TokenSource:
+        house = self._house
+        if isinstance(house.registry.droplet, FakeRegistry):
+            return Signed(house.registry.droplet.keys, ambient, droplet_id, permissions, scopes)
+        return Granted(
+            house.registry.endpoint,
+            self._http,
+            ambient,
+            secret=lambda: house.secret,
+            droplet_id=droplet_id,
+            permissions=permissions,
+            scopes=scopes,
         )
-        return Token(value=value, issued_at=now, expires_at=now + self._keys.lifetime_seconds)
+
+    async def _operator_token(self, audience: str) -> str:
+        source = self._source(self._ambient, OPERATOR_ID, tuple(ALL_PERMISSIONS), ())
+        return (await source.fetch(audience)).value

@@ -7,8 +7,16 @@ from typing import Any
 import pytest
 
 from tests.unit.clients.kit import AMBIENT, REGISTRY_AUDIENCE, URL, Desk, Fixed, beat, calling, config, registration
-from udc.clients._base import Change
-from udc.errors import ConfigError, InstanceRetired, InvalidReply, PeerError, RegistryRefused, UnknownInstance
+from udc.clients._base import Change, RevocationList, Revoked
+from udc.errors import (
+    ConfigError,
+    DeliveryError,
+    InstanceRetired,
+    InvalidReply,
+    PeerError,
+    RegistryRefused,
+    UnknownInstance,
+)
 from udc.identity.tokens import received_token
 
 ACCEPTED = {
@@ -37,6 +45,48 @@ async def test_registering_shows_the_secret_and_the_contracts_body() -> None:
     assert answer.issuer == "registry.fullpotential.ai"
     assert (answer.record["name"], "token" in answer.record) == ("Resizer", False)
     assert "t1" not in repr(answer)
+
+
+async def test_the_list_of_revoked_tokens() -> None:
+    listed = {
+        "revision": 7,
+        "revoked": [
+            {"jti": "t-1", "before": 5},
+            {"droplet_id": "droplet-15", "before": 1000.5},
+            {"droplet_id": "worker", "before": "1970-01-01T00:00:10Z"},
+            {"droplet_id": 16},
+            {"before": 3},
+            "rubbish",
+        ],
+    }
+    desk = Desk({"GET /auth/revocations": (200, listed)})
+    async with calling(desk, config(), source=Fixed("own")) as (registry, _):
+        found = await registry.revocations()
+    assert desk.seen[0].headers["authorization"] == "Bearer own"
+    assert found == RevocationList(
+        revision="7",
+        revoked=(
+            Revoked(token_id="t-1"),
+            Revoked(droplet_id=15, before=1000.5),
+            Revoked(droplet_id="worker", before=10.0),
+        ),
+        unread=3,
+    )
+
+
+@pytest.mark.parametrize("status", [404, 405, 501])
+async def test_a_registry_without_a_list_of_revoked_tokens(status: int) -> None:
+    desk = Desk({"GET /auth/revocations": (status, {})})
+    async with calling(desk, config()) as (registry, _):
+        assert await registry.revocations() is None
+
+
+@pytest.mark.parametrize("answer", [(200, {"ok": True}), (200, {"revoked": {}}), (200, b"<html>"), (500, {})])
+async def test_what_is_no_list_of_revoked_tokens_is_a_failure(answer: Any) -> None:
+    desk = Desk({"GET /auth/revocations": answer})
+    async with calling(desk, config()) as (registry, _):
+        with pytest.raises(DeliveryError):
+            await registry.revocations()
 
 
 async def test_without_a_secret_a_token_of_the_registrys_audience_is_shown() -> None:

@@ -38,6 +38,14 @@ async def test_plain_registers_with_the_superset_and_no_credentials() -> None:
     assert (answer.token, answer.beat_every_seconds) == (None, 30.0)
 
 
+@pytest.mark.parametrize("style", ["plain", "v2", "sqlite", "services"])
+async def test_no_foreign_style_is_asked_for_revoked_tokens(style: str) -> None:
+    desk = Desk({})
+    async with calling(desk, config(style), source=Fixed("t")) as (registry, _):
+        assert await registry.revocations() is None
+    assert desk.calls == []
+
+
 async def test_plain_with_register_instead() -> None:
     desk = Desk({"POST /register": (200, {"ok": True})})
     async with calling(desk, config("plain")) as (registry, _):

@@ -44,9 +44,22 @@ TAKEN: list[tuple[str, object, object]] = [
     ("security.insecure_hosts", '["a", "b"]', ("a", "b")),
     ("security.insecure_hosts", ["a"], ("a",)),
     ("security.insecure_hosts", (), ()),
+    ("security.foreign_permissions", "read", ("read",)),
+    ("security.foreign_permissions", "write, admin", ("write", "admin")),
+    ("security.foreign_permissions", ["read"], ("read",)),
     ("security.public_key", PUBLIC, f"{PUBLIC}\n"),
     ("security.public_key", PUBLIC.replace("\n", "\\n"), f"{PUBLIC}\n"),
     ("security.public_key", PUBLIC.replace("PUBLIC", "RSA PUBLIC"), f"{PUBLIC}\n".replace("PUBLIC", "RSA PUBLIC")),
+    (
+        "cors.origins",
+        "HTTPS://App.example:443/, http://localhost:3000",
+        ("https://app.example", "http://localhost:3000"),
+    ),
+    ("cors.origins", ["http://a.example:80", "*"], ("http://a.example", "*")),
+    ("cors.methods", "GET, PATCH", ("GET", "PATCH")),
+    ("cors.max_age_seconds", 0, 0),
+    ("rate.caller_per_second", "0.5", 0.5),
+    ("server.trusted_proxies", "127.0.0.1, 10.1.2.3/8,::1", ("127.0.0.1/32", "10.0.0.0/8", "::1/128")),
     ("log_level", "debug", "DEBUG"),
     ("data", "/var/lib/udc", Path("/var/lib/udc")),
     ("build.commit_hash", "2fddf68", "2fddf68"),
@@ -100,6 +113,19 @@ REFUSED: list[tuple[str, object]] = [
     ("security.insecure_hosts", '["a", 5]'),
     ("security.insecure_hosts", "[a"),
     ("security.insecure_hosts", 5),
+    ("security.foreign_permissions", "fly"),
+    ("security.foreign_permissions", []),
+    ("cors.origins", "app.example"),
+    ("cors.origins", "null"),
+    ("cors.origins", "https://app.example/path"),
+    ("cors.headers", "two words"),
+    ("cors.headers", "x\r\ny"),
+    ("cors.max_age_seconds", -1),
+    ("rate.caller_per_second", 0),
+    ("rate.address_burst", 0),
+    ("security.hsts_seconds", -1),
+    ("server.trusted_proxies", "*"),
+    ("server.trusted_proxies", "proxy.example"),
     ("log_level", "LOUD"),
     ("log_level", 10),
     ("data", 5),
@@ -241,14 +267,18 @@ def test_the_frozen_defaults() -> None:
         "fullpotential.droplets",
     )
     assert config.security.require_auth
+    assert config.security.foreign_permissions == ("read", "write")
     assert not any(
         getattr(config.security, name)
         for name in type(config.security).model_fields
-        if name not in ("jwt_issuer", "jwt_audience", "require_auth") and "failed" not in name
+        if name not in ("jwt_issuer", "jwt_audience", "require_auth", "foreign_permissions", "hsts_seconds")
+        and "failed" not in name
     )
+    assert config.security.hsts_seconds == 365 * 24 * 3600
     assert (config.security.failed_auth_limit, config.security.failed_auth_window_seconds) == (100, 60)
     assert config.limits.model_dump() == {
         "max_body_bytes": 1_048_576,
+        "body_timeout_seconds": 30.0,
         "in_flight": 1000,
         "handler_timeout_seconds": 30.0,
         "call_timeout_seconds": 10.0,
@@ -258,7 +288,9 @@ def test_the_frozen_defaults() -> None:
         "dedup_entries": 10_000,
         "dedup_bytes": 16_777_216,
     }
-    assert (config.server.host, config.server.port) == ("127.0.0.1", 8000)
+    assert not any(config.rate.model_dump().values())
+    assert (config.cors.origins, config.cors.methods, config.cors.credentials) == ((), (), False)
+    assert (config.server.host, config.server.port, config.server.trusted_proxies) == ("127.0.0.1", 8000, ())
     assert (config.environment, config.log_level, config.data) == ("development", "INFO", Path(".udc"))
     assert set(config.build.model_dump().values()) == {None}
 

@@ -24,6 +24,8 @@ def default_of(name: str) -> str:
         value = getattr(value, part)
     if value in (None, "", ()):
         return "–"
+    if isinstance(value, tuple):
+        value = ", ".join(map(str, value))
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 

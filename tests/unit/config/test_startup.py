@@ -65,6 +65,36 @@ def test_attached_the_url_decides_and_a_missing_one_counts_as_beyond(url: str | 
     assert beyond_loopback(config(droplet__url=url), listen_host=None) is beyond
 
 
+@pytest.mark.parametrize(
+    ("settings", "beyond"),
+    [
+        ({}, False),
+        ({"droplet__url": "http://localhost:8014"}, False),
+        ({"droplet__url": "https://droplets.example/resizer"}, True),
+        ({"server__trusted_proxies": "127.0.0.1"}, True),
+        ({"droplet__url": "http://localhost:8014", "server__trusted_proxies": "127.0.0.1"}, True),
+    ],
+)
+def test_a_proxy_on_this_machine_lets_others_in(settings: dict[str, object], beyond: bool) -> None:
+    assert beyond_loopback(config(**settings), listen_host="127.0.0.1") is beyond
+    problems = check_start(config(security__require_auth=False, **settings), listen_host="127.0.0.1")
+    assert any("security.require_auth: False beyond loopback" in line for line in problems) is beyond
+
+
+def test_all_origins_never_with_credentials() -> None:
+    (problem,) = check_start(config(cors__origins="*", cors__credentials=True), listen_host="127.0.0.1")
+    assert problem.startswith("cors.origins: '*' together with cors.credentials; wanted the origins by name")
+    assert check_start(config(cors__origins="*"), listen_host="127.0.0.1") == []
+
+
+@pytest.mark.parametrize("whose", ["caller", "address"])
+def test_a_burst_without_a_rate_limits_nothing(whose: str) -> None:
+    burst, rate = f"rate.{whose}_burst", f"rate.{whose}_per_second"
+    (problem,) = check_start(config(**{burst: 5}), listen_host="127.0.0.1")
+    assert problem.startswith(f"{burst}: limits nothing without {rate}; wanted both, or neither")
+    assert check_start(config(**{burst: 5, rate: 1}), listen_host="127.0.0.1") == []
+
+
 @pytest.mark.parametrize(("listen", "loopback"), list(itertools.product([None, "0.0.0.0", "127.0.0.1"], [True, False])))
 def test_what_is_known_from_elsewhere_decides_alone(listen: str | None, loopback: bool) -> None:
     assert beyond_loopback(config(), listen_host=listen, loopback=loopback) is not loopback

@@ -122,6 +122,9 @@ class Registry:
     async def deregister(self) -> None:
         _never()
 
+    async def revocations(self) -> None:
+        _never()
+
 
 def _never() -> NoReturn:
     raise NotImplementedError

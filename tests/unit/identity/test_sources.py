@@ -133,6 +133,15 @@ class TestSelfSigned:
         assert "aud" not in claims
         assert (claims["droplet_id"], claims["sub"]) == ("node", "droplet-node")
 
+    def test_an_audience_may_have_less(self, key: SigningKey, ambient: Ambient) -> None:
+        signing = SelfSigned(
+            key, droplet_id=14, ambient=ambient, scopes=["udc:send"], narrow={"m": frozenset({"write", "admin"})}
+        )
+        shown = unverified_claims(at_once(signing.fetch("m")).value)
+        own = unverified_claims(at_once(signing.fetch("m/15")).value)
+        assert (shown["permissions"], "scope" in shown) == (["write"], False)
+        assert (own["permissions"], own["scope"]) == (["read", "write"], "udc:send")
+
     def test_a_life_must_be_positive(self, key: SigningKey, ambient: Ambient) -> None:
         with pytest.raises(ConfigError, match="not positive"):
             SelfSigned(key, droplet_id=14, ambient=ambient, lifetime_seconds=0)
@@ -156,8 +165,8 @@ class Registry:
         return self.status, self.answer if isinstance(self.answer, bytes) else json.dumps(self.answer).encode()
 
 
-def source(registry: Registry, ambient: Ambient, url: str = "https://r.example/") -> RegistryTokens:
-    return RegistryTokens(url, droplet_id=14, secret=SECRET, post=registry, ambient=ambient)
+def source(registry: Any, ambient: Ambient, url: str = "https://r.example/", **more: Any) -> RegistryTokens:
+    return RegistryTokens(url, droplet_id=14, secret=SECRET, post=registry, ambient=ambient, **more)
 
 
 class TestRegistry:
@@ -171,6 +180,41 @@ class TestRegistry:
         assert url == "https://r.example/auth/token"
         assert headers == {"Content-Type": "application/json", "X-Droplet-Secret": SECRET}
         assert body == {"droplet_id": 14, "secret": SECRET, "audience": audience}
+
+    def test_it_asks_for_no_more_than_an_audience_may_have(self, ambient: Ambient) -> None:
+        registry = Registry(200, {"token": "opaque", "expires_in": 60})
+        asking = source(registry, ambient, narrow={"m": frozenset({"read", "write"}), None: frozenset({"read"})})
+        for audience in ("m", None, "m/15", "m/registry"):
+            at_once(asking.fetch(audience))
+        wishes = [{name: body.get(name) for name in ("permissions", "scope")} for _, _, body in registry.asked]
+        assert wishes == [
+            {"permissions": ["read", "write"], "scope": ""},
+            {"permissions": ["read"], "scope": ""},
+            {"permissions": None, "scope": None},
+            {"permissions": None, "scope": None},
+        ]
+
+    def test_enrolled_with_less_it_asks_for_what_there_is(self, ambient: Ambient) -> None:
+        registry = Registry()
+
+        async def answer(url: str, headers: Any, body: bytes) -> tuple[int, bytes]:
+            await registry(url, headers, body)
+            if "write" in json.loads(body)["permissions"]:
+                return 403, json.dumps({"error": {"details": {"missing": ["write"]}}}).encode()
+            return 200, b'{"token": "opaque"}'
+
+        asking = source(answer, ambient, narrow={"m": frozenset({"read", "write"}), "n": frozenset({"write"})})
+        assert at_once(asking.fetch("m")).value == "opaque"
+        assert [body["permissions"] for _, _, body in registry.asked] == [["read", "write"], ["read"]]
+        with pytest.raises(TokenError, match="answered 403"):
+            at_once(asking.fetch("n"))
+
+    @pytest.mark.parametrize("body", [b"", b"[]", b'{"error": {"details": {"missing": 5}}}', b'{"error": "no"}'])
+    def test_a_refusal_that_names_nothing_missing_is_one(self, ambient: Ambient, body: bytes) -> None:
+        registry = Registry(403, body)
+        with pytest.raises(TokenError, match="answered 403"):
+            at_once(source(registry, ambient, narrow={"m": frozenset({"read", "write"})}).fetch("m"))
+        assert len(registry.asked) == 1
 
     def test_a_foreign_answer_without_a_life_is_decoded(self, ambient: Ambient) -> None:
         value = raw({"sub": "14", "iat": EPOCH, "exp": EPOCH + 77})

@@ -19,7 +19,8 @@ from udc.errors import ConfigError, KeysUnavailable, Unauthorized
 from udc.identity.claims import Principal
 from udc.identity.jwks import FixedKeys
 from udc.identity.keys import SigningKey
-from udc.identity.verify import IssuerPolicy, NoAuth, Revocations, TokenVerifier
+from udc.identity.revocations import Revocations
+from udc.identity.verify import IssuerPolicy, NoAuth, TokenVerifier
 
 ISSUER = "registry.fullpotential.ai"
 MESH = "fullpotential.droplets"
@@ -483,6 +484,24 @@ class TestMemory:
             at_once(verifier.verify(token))
         assert keys.asked == 0
 
+    def test_it_is_bounded_in_bytes_too(self, key: SigningKey, ambient: Ambient) -> None:
+        keys = CountingKeys(key)
+        tokens = [key.sign(claims(jti=str(n), scope=f"{n} " + "x" * 3000)) for n in range(5)]
+        size = len(tokens[0])
+        verifier = self.build(keys, ambient, cache_bytes=3 * size + 10)
+        for token in tokens:
+            at_once(verifier.verify(token))
+        assert len(verifier._seen) == 3
+        assert verifier._bytes == sum(map(len, tokens[2:]))
+        keys.asked = 0
+        for token in tokens[2:]:
+            at_once(verifier.verify(token))
+        assert keys.asked == 0
+        keys.revision += 1
+        for token in tokens[2:]:
+            at_once(verifier.verify(token))
+        assert (len(verifier._seen), verifier._bytes) == (3, sum(map(len, tokens[2:])))
+
     def test_it_is_not_shared_between_audiences(self, key: SigningKey, ambient: Ambient) -> None:
         keys, token = CountingKeys(key), key.sign(GOOD)
         at_once(self.build(keys, ambient).verify(token))
@@ -509,7 +528,7 @@ class TestMemory:
 
 class TestRevocations:
     def test_a_revoked_token_is_refused_even_when_seen(self, key: SigningKey, ambient: Ambient) -> None:
-        revocations = Revocations()
+        revocations = Revocations(wall=ambient.wall)
         verifier = make(key, ambient, revocations=revocations)
         token, sibling = key.sign(GOOD), key.sign(claims(jti="t-2"))
         at_once(verifier.verify(token))
@@ -521,7 +540,7 @@ class TestRevocations:
         refused(make(key, ambient, revocations=revocations), token)
 
     def test_a_droplets_older_tokens_are_refused(self, key: SigningKey, ambient: Ambient) -> None:
-        revocations = Revocations()
+        revocations = Revocations(wall=ambient.wall)
         verifier = make(key, ambient, revocations=revocations)
         old, new = key.sign(GOOD), key.sign(claims(iat=EPOCH))
         other = key.sign(claims(droplet_id=78, jti=ABSENT))
@@ -533,16 +552,36 @@ class TestRevocations:
         at_once(verifier.verify(new))
         at_once(verifier.verify(other))
 
-    def test_a_caller_that_is_no_droplet_is_on_it_only_by_token(self) -> None:
-        revocations = Revocations()
+    def test_a_caller_that_is_no_droplet_is_on_it_only_by_token(self, ambient: Ambient) -> None:
+        revocations = Revocations(wall=ambient.wall)
         revocations.revoke(droplet_id=77, before=EPOCH)
         nobody = at_once(NoAuth().verify(""))
         assert not revocations.covers(nobody, 0)
 
+    def test_entries_go_when_all_they_are_about_has_ended(self) -> None:
+        now = [float(EPOCH)]
+        revocations = Revocations(wall=lambda: now[0], keep_seconds=100.0)
+        revocations.revoke(token_id="t-1")
+        revocations.revoke(droplet_id=77, before=EPOCH - 5)
+        revocations.revoke(droplet_id=78, before=EPOCH + 50)
+        now[0] += 99
+        revocations.tidy()
+        assert len(revocations) == 3
+        revocations.revoke(token_id="t-1")  # heard of again
+        now[0] += 2
+        revocations.tidy()
+        assert len(revocations) == 2
+        now[0] += 50
+        revocations.tidy()
+        assert (len(revocations), revocations.active) == (1, True), "78 ended 100 s after its moment"
+        now[0] += 100
+        revocations.tidy()
+        assert (len(revocations), revocations.active) == (0, False)
+
     @pytest.mark.parametrize("bad", [{}, {"droplet_id": 77}, {"before": 1.0}])
     def test_half_an_entry_is_refused(self, bad: dict[str, Any]) -> None:
         with pytest.raises(ValueError, match="revoke either"):
-            Revocations().revoke(**bad)
+            Revocations(wall=lambda: 0.0).revoke(**bad)
 
 
 def test_without_auth_everybody_is_the_anonymous_caller() -> None:

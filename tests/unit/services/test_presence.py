@@ -68,6 +68,9 @@ class Scripted:
     async def changes(self, since: str, *, wait_seconds: float) -> None:
         raise NotImplementedError
 
+    async def revocations(self) -> None:
+        raise NotImplementedError
+
     async def _answer(self, name: str, answers: MutableSequence[Any]) -> Any:
         self.calls.append((name, anyio.current_time()))
         answer = answers.pop(0) if len(answers) > 1 else answers[0]

@@ -104,6 +104,7 @@ async def test_a_scope_stands_in_for_a_permission() -> None:
         ("bearer t", "t"),
         ("BEARER   t  ", "t"),
         ("Bearer t, Bearer u", "t, Bearer u"),
+        ("Basic dDp0, Bearer t", ""),
     ],
 )
 async def test_the_header_is_read_by_rfc_6750(header: str | None, token: str) -> None:
@@ -115,6 +116,7 @@ async def test_the_header_is_read_by_rfc_6750(header: str | None, token: str) ->
             await world.ask(header)
         # Only who sent a token is told that it is wrong.
         assert caught.value.details == ({"error": "invalid_token"} if token else {})
+        assert ("is not one bearer token" in caught.value.message) == (header is not None and "," in header)
     assert world.verifier.seen == [token]
 
 
@@ -136,6 +138,17 @@ async def test_failures_over_the_limit_are_429_while_good_tokens_pass() -> None:
         await world.ask("Bearer x")
     assert [type(event) for event in world.events] == [AuthenticationFailed] * 5
     assert world.events[0] == AuthenticationFailed(client="1.1.1.1", route="/a/{b}", reason="the token has expired")
+
+
+async def test_addresses_of_one_ipv6_network_share_one_count() -> None:
+    """Its owner has 2**64 of them."""
+    world = World(limit=1)
+    with pytest.raises(Unauthorized):
+        await world.ask("Bearer x", client="2001:db8::1")
+    with pytest.raises(RateLimited):
+        await world.ask("Bearer x", client="2001:db8::ffff:2")
+    with pytest.raises(Unauthorized):
+        await world.ask("Bearer x", client="2001:db8:0:1::1")
 
 
 async def test_callers_without_an_address_share_one_count() -> None:
@@ -185,6 +198,39 @@ async def test_where_everybody_may_do_anything_web_pages_of_other_machines_may_n
 
     try:
         await guard.admit(endpoint("admin"), request)
+    except Unauthorized:
+        assert not passes
+    else:
+        assert passes
+
+
+@pytest.mark.parametrize(
+    ("own", "host", "passes"),
+    [
+        ("127.0.0.1", None, True),
+        ("127.0.0.1", "127.0.0.1:8014", True),
+        ("localhost", "LocalHost", True),
+        ("127.0.0.1", "[::1]:8014", True),
+        (None, "localhost", True),
+        ("127.0.0.1", "evil.example", False),
+        (None, "evil.example:8014", False),
+        ("127.0.0.1", "127.0.0.1.evil.example", False),
+        ("127.0.0.1", "localhost@evil.example", False),
+        ("127.0.0.1", "[", False),
+        ("127.0.0.1", "0.0.0.0", False),
+        ("droplet.example", "another-name.example", True),
+    ],
+)
+async def test_a_page_whose_name_was_made_to_mean_this_machine_is_refused(
+    own: str | None, host: str | None, passes: bool
+) -> None:
+    failures = FailureLimit(limit=2, window_seconds=60, clock=lambda: 0.0)
+    guard = Guard(verifier=NoAuth(), failures=failures, instrument=Instrument([]), host=own)
+    headers = {} if host is None else {"host": host}
+    request = HttpRequest(method="GET", path="/state", headers=headers, client="127.0.0.1")
+
+    try:
+        await guard.admit(endpoint("read"), request)
     except Unauthorized:
         assert not passes
     else:

@@ -39,7 +39,7 @@ def test_a_method_that_the_fixed_path_lacks_is_looked_for_in_templates() -> None
     assert routes.find("DELETE", "/droplets/watch") == (template, {"id": "watch"})
     with pytest.raises(MethodNotAllowed) as caught:
         routes.find("PUT", "/droplets/watch")
-    assert caught.value.details == {"allow": ["DELETE", "GET"]}
+    assert caught.value.details == {"allow": ["DELETE", "GET", "HEAD", "OPTIONS"]}
 
 
 def test_every_row_has_the_names_of_its_own_template() -> None:

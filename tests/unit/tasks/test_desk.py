@@ -24,9 +24,10 @@ from udc.errors import (
 )
 from udc.identity.claims import Principal
 from udc.instrument import Event, Instrument, TaskMoved
-from udc.tasks import desk as desks
-from udc.tasks.desk import Assignment, TaskDesk
-from udc.tasks.reports import Payload, Reporter
+from udc.tasks import done
+from udc.tasks.attempts import Assignment
+from udc.tasks.desk import TaskDesk
+from udc.tasks.reports import Payload, Report, Reporter
 
 pytestmark = virtual_time
 
@@ -83,12 +84,12 @@ class World:
             raise self.error
         return b'{"n":1}'
 
-    async def tell(self, _: Assignment, payload: Payload) -> object:
+    async def tell(self, report: Report) -> object:
         await anyio.sleep(0.01)
         if self.unreachable:
             self.unreachable -= 1
             raise PeerUnreachable("nobody there", peer=10)
-        self.told.append(payload)
+        self.told.append(report.payload)
         return None
 
     @asynccontextmanager
@@ -99,7 +100,7 @@ class World:
 
     @property
     def kinds(self) -> list[str]:
-        return [each["type"] for each in self.told]
+        return [each["type"] for each in self.told if each["type"] != "task_progress"]
 
     @property
     def states(self) -> list[str]:
@@ -109,7 +110,7 @@ class World:
 async def test_a_task_is_acknowledged_worked_on_and_completed() -> None:
     world = World()
     async with world.open() as desk:
-        assert desk.accept(assignment())
+        assert await desk.accept(assignment())
         await anyio.sleep(1)
         assert (desk.running, world.kinds) == (1, ["task_acknowledged"])
         world.go_on.set()
@@ -132,33 +133,33 @@ async def test_a_task_that_fails_says_so_without_the_text(error: Exception, kind
     world.error = error
     world.go_on.set()
     async with world.open() as desk:
-        desk.accept(assignment())
+        await desk.accept(assignment())
     assert (world.told[-1]["type"], world.told[-1].get("error")) == (kind, text)
 
 
 async def test_the_same_attempt_again_is_one_run() -> None:
     world = World()
     async with world.open() as desk:
-        assert [desk.accept(assignment()) for _ in range(3)] == [True, False, False]
+        assert [await desk.accept(assignment()) for _ in range(3)] == [True, False, False]
         await anyio.sleep(1)
         world.go_on.set()
         await anyio.sleep(1)
-        assert desk.accept(assignment()) is False
+        assert await desk.accept(assignment()) is False
     assert (world.ran, world.kinds.count("task_completed")) == ([1], 1)
 
 
 async def test_a_later_attempt_joins_the_run_and_its_messages_carry_it() -> None:
     world = World()
     async with world.open() as desk:
-        desk.accept(assignment())
+        await desk.accept(assignment())
         await anyio.sleep(1)
-        assert desk.accept(assignment(attempt=3)) is False
+        assert await desk.accept(assignment(attempt=3)) is False
         await anyio.sleep(1)
         with pytest.raises(Conflict):
-            desk.accept(assignment(attempt=2))
+            await desk.accept(assignment(attempt=2))
         world.go_on.set()
     assert world.ran == [1]
-    assert [(each["type"], each["attempt"]) for each in world.told] == [
+    assert [(each["type"], each["attempt"]) for each in world.told if each["type"] != "task_progress"] == [
         ("task_acknowledged", 1),
         ("task_acknowledged", 3),
         ("task_completed", 3),
@@ -169,12 +170,12 @@ async def test_a_later_attempt_at_a_task_that_is_done_runs_anew() -> None:
     world = World()
     world.go_on.set()
     async with world.open() as desk:
-        desk.accept(assignment())
+        await desk.accept(assignment())
         await anyio.sleep(1)
-        assert desk.accept(assignment(attempt=2))
+        assert await desk.accept(assignment(attempt=2))
         await anyio.sleep(1)
         with pytest.raises(Conflict):
-            desk.accept(assignment(attempt=1))
+            await desk.accept(assignment(attempt=1))
     assert world.ran == [1, 2]
 
 
@@ -182,18 +183,18 @@ async def test_what_cannot_be_taken() -> None:
     world = World(limit=1)
     async with world.open() as desk:
         with pytest.raises(NoHandler):
-            desk.accept(assignment(name="play"))
-        desk.accept(assignment())
+            await desk.accept(assignment(name="play"))
+        await desk.accept(assignment())
         with pytest.raises(Overloaded):
-            desk.accept(assignment("other"))
-        assert desk.accept(assignment()) is False  # what runs already needs no room
+            await desk.accept(assignment("other"))
+        assert await desk.accept(assignment()) is False  # what runs already needs no room
         world.go_on.set()
 
 
 async def test_cancelling() -> None:
     world = World()
     async with world.open() as desk:
-        desk.accept(assignment())
+        await desk.accept(assignment())
         await anyio.sleep(1)
         with pytest.raises(NotFound):
             desk.cancel("other", by=principal(), orchestrator=10)
@@ -210,7 +211,7 @@ async def test_a_handler_that_makes_an_error_of_its_cancelling_was_cancelled() -
     world = World()
     world.on_cancel = ValueError("interrupted")
     async with world.open() as desk:
-        desk.accept(assignment())
+        await desk.accept(assignment())
         await anyio.sleep(1)
         desk.cancel("t", by=principal(), orchestrator=10)
     assert world.kinds[-1] == "task_cancelled"
@@ -219,7 +220,7 @@ async def test_a_handler_that_makes_an_error_of_its_cancelling_was_cancelled() -
 async def test_what_still_runs_at_the_end_is_handed_back() -> None:
     world = World()
     async with world.open() as desk:
-        desk.accept(assignment())
+        await desk.accept(assignment())
         await anyio.sleep(1)
         desk.hand_back()
         desk.cancel("t", by=principal(), orchestrator=10)  # too late to be the reason
@@ -233,7 +234,7 @@ async def test_last_words_end_after_five_seconds() -> None:
     world = World()
     world.unreachable = 10**6
     async with anyio.create_task_group() as world.tasks:
-        world.desk.accept(assignment())
+        await world.desk.accept(assignment())
         await anyio.sleep(1)
         begun = anyio.current_time()
         world.desk.hand_back()
@@ -246,7 +247,7 @@ async def test_last_words_end_after_five_seconds() -> None:
 async def test_work_cut_off_with_the_droplet_is_noted() -> None:
     world = World()
     async with anyio.create_task_group() as world.tasks:
-        world.desk.accept(assignment())
+        await world.desk.accept(assignment())
         await anyio.sleep(1)
         world.tasks.cancel_scope.cancel()
     assert (world.desk.running, world.states) == (0, ["accepted", "failed"])
@@ -257,20 +258,20 @@ async def test_the_terminal_message_is_tried_until_it_is_heard() -> None:
     world.go_on.set()
     world.unreachable = 6
     async with world.open() as desk:
-        desk.accept(assignment())
+        await desk.accept(assignment())
     assert world.kinds == ["task_completed"]
 
 
 async def test_done_tasks_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(desks, "_REMEMBERED", 2)
+    monkeypatch.setattr(done, "REMEMBERED", 2)
     world = World()
     world.go_on.set()
     async with world.open() as desk:
         for name in "abc":
-            desk.accept(assignment(name))
+            await desk.accept(assignment(name))
             await anyio.sleep(1)
-        assert desk.accept(assignment("a"))
-        assert not desk.accept(assignment("c"))
+        assert await desk.accept(assignment("a"))
+        assert not await desk.accept(assignment("c"))
 
 
 class Told:
@@ -279,13 +280,14 @@ class Told:
     def __init__(self, *, errors: tuple[Exception, ...] = ()) -> None:
         self.said: list[Payload] = []
         self.errors = list(errors)
-        self.reporter = Reporter(self.tell, task_id="t", attempt=1, ambient=seeded(5, lambda: 0.0))
+        self.reporter = Reporter(self.tell, task_id="t", attempt=1, trace_id="tr", ambient=seeded(5, lambda: 0.0))
+        self.reporter.acknowledged()
 
-    async def tell(self, payload: Payload) -> object:
+    async def tell(self, report: Report) -> object:
         await anyio.sleep(1)
         if self.errors:
             raise self.errors.pop(0)
-        self.said.append(payload)
+        self.said.append(report.payload)
         return None
 
 
@@ -293,32 +295,76 @@ async def test_only_the_newest_progress_is_sent_and_nothing_after_the_end() -> N
     told = Told()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(told.reporter.run)
-        await told.reporter.progress(1, "before the acknowledgement is out")
-        await anyio.sleep(1.5)
+        for percent in (1, 2):
+            await told.reporter.progress(percent, "while the acknowledgement is on its way")
+        await anyio.sleep(2.5)
         for percent in (10, 20, 30):
             await told.reporter.progress(percent, "")
         await anyio.sleep(5)
         await told.reporter.progress(90, "never sent")
-        told.reporter.end("task_completed", result=1)
-        told.reporter.end("task_failed", error="too late")
+        told.reporter.end({"type": "task_completed", "result": 1}, message_id="m")
+        told.reporter.end({"type": "task_failed"}, message_id="n")
     kinds = [(each["type"], each.get("percent")) for each in told.said]
-    assert kinds == [("task_acknowledged", None), ("task_progress", 30), ("task_completed", None)]
+    progress = [("task_progress", 2), ("task_progress", 30)]
+    assert kinds == [("task_acknowledged", None), *progress, ("task_completed", None)]
 
 
-async def test_a_lost_report_is_not_tried_again() -> None:
-    told = Told(errors=(TokenError("no token"), PeerUnreachable("x", peer=10)))
+async def test_what_was_not_heard_is_said_again_until_something_newer_is_there() -> None:
+    told = Told(errors=(TokenError("no token"), *(PeerUnreachable("x", peer=10) for _ in range(2))))
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(told.reporter.run)
-        await anyio.sleep(2)
-        await told.reporter.progress(50, "")
-        await anyio.sleep(2)
-        told.reporter.end("task_completed")
+        await told.reporter.progress(50, "old")
+        await told.reporter.progress(60, "new")
+        await anyio.sleep(60)
+        assert [each["type"] for each in told.said] == ["task_acknowledged", "task_progress"]
+        assert told.said[1]["note"] == "new"
+        told.errors = [PeerUnreachable("x", peer=10)] * 3
+        await told.reporter.progress(70, "lost")
+        await anyio.sleep(0.5)
+        told.reporter.end({"type": "task_completed"}, message_id="m")
+    assert [each["type"] for each in told.said[2:]] == ["task_completed"]
+
+
+async def test_the_end_does_not_wait_for_the_pause_of_something_older() -> None:
+    told = Told(errors=(PeerUnreachable("x", peer=10),) * 1000)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(told.reporter.run)
+        await anyio.sleep(200)  # by now the pauses are long
+        told.errors.clear()
+        told.reporter.end({"type": "task_completed"}, message_id="m")
+        ended = anyio.current_time()
+    assert anyio.current_time() - ended <= 2
+    assert [each["type"] for each in told.said] == ["task_completed"]
+
+
+async def test_a_result_that_is_too_large_becomes_a_failure() -> None:
+    reports: list[Report] = []
+
+    async def tell(report: Report) -> None:
+        reports.append(report)
+        if report.payload["type"] == "task_completed":
+            raise PeerError("too large", peer=10, status=413, code="PAYLOAD_TOO_LARGE")
+
+    reporter = Reporter(tell, task_id="t", attempt=2, trace_id="tr", ambient=seeded(5, lambda: 0.0))
+    reporter.end({"type": "task_completed", "task_id": "t", "attempt": 2, "result": "x" * 99}, message_id="m")
+    await reporter.run()
+    assert [report.message_id for report in reports] == ["m", "m.413"]
+    last = reports[1].payload
+    assert (last["type"], last["task_id"], last["attempt"]) == ("task_failed", "t", 2)
+    assert last["error"].startswith("PAYLOAD_TOO_LARGE: ")
+
+
+async def test_somebody_else_at_the_orchestrators_address_is_no_orchestrator() -> None:
+    stranger = PeerError("this is droplet 5", peer=10, status=404, code="NOT_FOUND", details={"target": 10})
+    told = Told(errors=(stranger, stranger))
+    told.reporter.end({"type": "task_completed"}, message_id="m")
+    await told.reporter.run()
     assert [each["type"] for each in told.said] == ["task_completed"]
 
 
 async def test_terminal_waits_grow_and_stay_bounded() -> None:
     told = Told(errors=tuple(PeerUnreachable("x", peer=10) for _ in range(30)))
-    told.reporter.end("task_completed")
+    told.reporter.end({"type": "task_completed"}, message_id="m")
     await told.reporter.run()
     assert len(told.said) == 1
     assert anyio.current_time() < 30 * 31
@@ -328,12 +374,12 @@ async def test_terminal_waits_grow_and_stay_bounded() -> None:
 async def test_a_terminal_message_that_is_refused_for_good_is_not_said_again(status: int) -> None:
     told: list[Payload] = []
 
-    async def refuse(payload: Payload) -> None:
-        told.append(payload)
+    async def refuse(report: Report) -> None:
+        told.append(report.payload)
         raise PeerError("no such task", peer="orchestrator", status=status, code="NOT_FOUND")
 
-    reporter = Reporter(refuse, task_id="t", attempt=1, ambient=seeded(5, lambda: 0.0))
-    reporter.end("task_completed", result=1)
+    reporter = Reporter(refuse, task_id="t", attempt=1, trace_id="tr", ambient=seeded(5, lambda: 0.0))
+    reporter.end({"type": "task_completed", "result": 1}, message_id="m")
     with anyio.fail_after(1):
         await reporter.run()
     assert [payload["type"] for payload in told] == ["task_completed"]

@@ -15,7 +15,7 @@ from udc.config import DropletConfig, Secret
 from udc.errors import ConfigError, KeysUnavailable, TokenError, UdcError
 from udc.identity.followed import FollowedKeys
 from udc.identity.jwks import FixedKeys
-from udc.identity.sources import FixedToken, RegistryTokens, SelfSigned
+from udc.identity.sources import FixedToken, RegistryTokens, SelfSigned, unverified_claims
 from udc.identity.verify import NoAuth, TokenVerifier
 from udc.instrument import Instrument
 
@@ -125,6 +125,15 @@ def test_where_tokens_come_from(sections: dict[str, Any], kind: type) -> None:
 def test_a_source_of_ones_own_wins() -> None:
     mine = trust.NoTokens()
     assert tokens(config(security={"signing_key": Secret(key().private_pem)}), source=mine)._source is mine
+
+
+async def test_what_foreign_peers_are_shown_allows_no_more_than_configured() -> None:
+    keeper = tokens(
+        config(security={"signing_key": Secret(key().private_pem), "foreign_permissions": "write"}),
+    )
+    shown = {audience: (await keeper.get(audience)).value for audience in (MESH, None, f"{MESH}/15")}
+    allowed = {audience: unverified_claims(value)["permissions"] for audience, value in shown.items()}
+    assert allowed == {MESH: ["write"], None: ["write"], f"{MESH}/15": ["read", "write"]}
 
 
 async def test_no_tokens_says_what_would_help() -> None:

@@ -23,7 +23,8 @@ from udc.surface._base import HttpRequest
 from udc.surface.messages import read_string
 from udc.surface.sending import Sending, error_object
 from udc.surface.working import TraceCancel, Working, _reply, reserved
-from udc.tasks.desk import Assignment
+from udc.tasks.attempts import Assignment
+from udc.tasks.reports import Report
 
 AMBIENT = seeded(1, lambda: 1000.0)
 
@@ -229,8 +230,11 @@ async def test_tasks_reach_the_dispatcher_as_tasks() -> None:
         assert await worker.run(assignment, progress) == b"1"
         assert (seen[-1].source, seen[-1].message_id, seen[-1].attempt, seen[-1].action) == (source, "t", 2, "work")
     sender = Sender()
-    await work.tell_orchestrator(sender, 10)(assignment, {"type": "task_acknowledged"})
-    assert (sender.orders[0].target, sender.orders[0].lineage.trace_id) == (10, "tr")
+    report = Report(trace_id="tr", payload={"type": "task_acknowledged"}, message_id="m")
+    await work.tell_orchestrator(sender, 10)(report)
+    order = sender.orders[0]
+    assert (order.target, order.lineage.trace_id, order.payload) == (10, "tr", report.payload)
+    assert order.message_id == "m"
 
 
 def around(file: Path | None = None) -> Surroundings:

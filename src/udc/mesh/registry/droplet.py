@@ -136,17 +136,19 @@ class Registry(Droplet):
         """
         return await self._running.withdraw(droplet_id)
 
-    async def rotate_keys(self, *, at_once: bool = False) -> None:
+    async def rotate_keys(self, *, at_once: bool = False, leaked: bool = False) -> None:
         """Sign with the next key from now on; the old one stays trusted until its tokens have ended.
 
         Args:
             at_once: though not everybody may know the next key yet.
+            leaked: make all keys anew and trust none of the old ones; every token of before is refused, here at
+                once, by droplets after their next beat. They get new ones by themselves.
 
         Raises:
             Conflict: the next key was published less than ten minutes ago.
             LifecycleError: the Registry is not running.
         """
-        await self._running.rotate_keys(at_once=at_once)
+        await self._running.rotate_keys(at_once=at_once, leaked=leaked)
 
     @asynccontextmanager
     async def lifespan(self) -> AsyncGenerator[None]:
@@ -160,6 +162,7 @@ class Registry(Droplet):
     @every(seconds=_SWEEP_SECONDS)
     async def _sweep(self) -> None:
         await self._running.register.sweep()
+        await self._running.tidy_keys()
 
     def _udc_settle(self, premises: Premises) -> Sequence[Endpoint]:
         if self._data is not None and self._secret is None and premises.loopback:
@@ -188,6 +191,8 @@ class Registry(Droplet):
 
 class _OwnVerifier:
     """Checks tokens with the Registry's own keys."""
+
+    needs_token: Final = True
 
     def __init__(self, parts: Callable[[], Parts]) -> None:
         self._parts = parts

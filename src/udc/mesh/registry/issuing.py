@@ -9,22 +9,21 @@ from typing import Any, TypeAlias
 from udc._ids import Ambient
 from udc._types import DropletId
 from udc.errors import Forbidden, InvalidRequest, Unauthorized
+from udc.identity.claims import implied
 from udc.identity.keys import ALGORITHM
-from udc.identity.verify import Revocations
+from udc.identity.revocations import KEEP_SECONDS, Revocations
 from udc.mesh.registry import bodies
 from udc.mesh.registry.authority import Authority
 from udc.mesh.registry.catalog import Catalog
 from udc.mesh.registry.credentials import ALL_PERMISSIONS, Rights
 from udc.mesh.registry.keys import KeyRing
-from udc.mesh.registry.mint import LIFETIME_SECONDS, Bearer, Mint
+from udc.mesh.registry.mint import Bearer, Mint
 from udc.mesh.registry.store import Kept, Revocation, Store
 from udc.surface._base import HttpRequest, HttpResponse
 from udc.wire.ids import canonical_id
 
 Answer: TypeAlias = dict[str, Any]  # Any: JSON values
 
-REVOKED_SECONDS = 2.0 * LIFETIME_SECONDS
-"""How long a revocation is kept: every token it could be about has ended by then."""
 _MAX_JTI = 256
 
 
@@ -88,8 +87,8 @@ class Issuing:
 
     async def revocations(self, _: HttpRequest) -> Answer:
         """Which tokens are refused."""
-        oldest = self._ambient.wall() - REVOKED_SECONDS
-        self._revoked = [each for each in self._revoked if each.at >= oldest]
+        oldest = self._ambient.wall() - KEEP_SECONDS
+        self._revoked = [each for each in self._revoked if max(each.at, each.before or 0.0) >= oldest]
         return {"revision": str(self._revoked_count), "revoked": [_shown(each) for each in self._revoked]}
 
     async def revoke(self, request: HttpRequest) -> Answer:
@@ -115,6 +114,7 @@ class Issuing:
         revocation = Revocation(droplet_id=droplet_id, jti=jti, before=until, at=now)
         self._revoked_count = max(await self._store().revoke(revocation), self._revoked_count)
         self._refuse(revocation)
+        self._revocations.tidy()
 
     async def jwks(self, _: HttpRequest) -> HttpResponse:
         """The public keys: JWKS with `pem` beside each, and the PEM of the current one."""
@@ -148,11 +148,9 @@ def _permissions(asked: object, rights: Rights) -> frozenset[str]:
     names = frozenset(asked.split() if isinstance(asked, str) else _texts(asked, "permissions"))
     if not names <= ALL_PERMISSIONS:
         raise InvalidRequest.field("permissions", "are some of read, write, admin")
-    implied = ALL_PERMISSIONS if "admin" in rights.permissions else rights.permissions
-    if not names <= implied:
-        raise Forbidden(
-            "this droplet is not enrolled with these permissions", details={"missing": sorted(names - implied)}
-        )
+    missing = names - implied(rights.permissions)
+    if missing:
+        raise Forbidden("this droplet is not enrolled with these permissions", details={"missing": sorted(missing)})
     return names
 
 

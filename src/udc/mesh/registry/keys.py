@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -163,16 +163,35 @@ class KeyRing:
             self._keeping.save(state)
         self._use(state)
 
-    def rotate(self, *, at_once: bool = False) -> None:
+    @property
+    def outlived(self) -> bool:
+        """Whether a past key is still published though all its tokens have ended."""
+        return any(until <= self._wall() for _, until in self._now.past)
+
+    def tidy(self) -> None:
+        """Trust those past keys no more, and forget them. Blocks."""
+        now, state = self._wall(), self._now
+        left = replace(state, past=tuple((key, until) for key, until in state.past if until > now))
+        self._keeping.save(left)
+        self._use(left)
+
+    def rotate(self, *, at_once: bool = False, leaked: bool = False) -> None:
         """Sign with the next key from now on, and publish a fresh next one. Blocks.
 
         Args:
-            at_once: though the next key was published so lately that not everybody may know it: for a key that leaked.
+            at_once: though the next key was published so lately that not everybody may know it.
+            leaked: trust none of the keys of before any more, the next one included, for they lie side by side; their
+                tokens end with them. Always at once.
 
         Raises:
             Conflict: it was published too lately.
         """
         now, state = self._wall(), self._now
+        if leaked:
+            begun = RingState(current=self._fresh(), following=self._fresh(), published_at=now)
+            self._keeping.save(begun)
+            self._use(begun)
+            return
         if not at_once and now < state.published_at + PUBLISHED_SECONDS:
             raise Conflict("the next key was published too lately for everybody to know it", hint="wait 10 minutes")
         past = [(key, until) for key, until in state.past if until > now]

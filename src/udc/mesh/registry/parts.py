@@ -16,13 +16,14 @@ from udc.errors import DeliveryError, LifecycleError
 from udc.identity._base import Token
 from udc.identity.keys import SigningKey
 from udc.identity.policy import IssuerPolicy
-from udc.identity.verify import Revocations, TokenVerifier
+from udc.identity.revocations import KEEP_SECONDS, Revocations
+from udc.identity.verify import TokenVerifier
 from udc.lifecycle import Phase, status_of
 from udc.mesh.registry.authority import Authority
 from udc.mesh.registry.catalog import Catalog
 from udc.mesh.registry.credentials import Credentials
 from udc.mesh.registry.instances import Instance, Registered
-from udc.mesh.registry.issuing import REVOKED_SECONDS, Issuing
+from udc.mesh.registry.issuing import Issuing
 from udc.mesh.registry.joining import Joining
 from udc.mesh.registry.keys import KeyFiles, KeyRing, Unkept
 from udc.mesh.registry.leases import terms_for, terms_of
@@ -30,6 +31,7 @@ from udc.mesh.registry.mint import LIFETIME_SECONDS, Bearer, Mint
 from udc.mesh.registry.reading import Reading
 from udc.mesh.registry.register import Register
 from udc.mesh.registry.store import Enrolment, Store
+from udc.mesh.registry.storms import Lost
 from udc.mesh.registry.table import table
 from udc.surface._base import Endpoint, HttpRequest
 from udc.wire.records import MARK, MARK_VERSION
@@ -60,6 +62,7 @@ class Parts:
         self.premises = premises
         self._store: Store | None = None
         self._stopping = False
+        self._lost = Lost(clock)
         self._own: Instance | None = None
         security, ambient = premises.config.security, premises.ambient
         self._ring = KeyRing(
@@ -75,7 +78,7 @@ class Parts:
             ambient=ambient,
             lifetime_seconds=token_seconds,
         )
-        self._revocations = Revocations()
+        self._revocations = Revocations(wall=ambient.wall)
         self.verifier: TokenVerifier = self._make_verifier()
         self._catalog = Catalog(epoch=ambient.new_id().replace("-", "")[:12], clock=clock)
         self.register: Register = Register(
@@ -135,6 +138,7 @@ class Parts:
             me=self.premises.facts.id,
             revisions=lambda: self._issuing.revisions,
             origin=self._origin,
+            lost=self._lost,
             ambient=self.premises.ambient,
         )
         reading = Reading(
@@ -156,7 +160,7 @@ class Parts:
     async def begin(self, store: Store) -> None:
         """Take up what the store holds, and list the Registry itself."""
         self._store = store
-        kept = await store.load(revoked_since=self.premises.ambient.wall() - REVOKED_SECONDS)
+        kept = await store.load(revoked_since=self.premises.ambient.wall() - KEEP_SECONDS)
         self._credentials.take(kept.enrolled)
         self._issuing.restore(kept)
         self.register.restore(kept)
@@ -176,9 +180,14 @@ class Parts:
             await self.register.leave(droplet_id, None)
         return known
 
-    async def rotate_keys(self, *, at_once: bool) -> None:
+    async def rotate_keys(self, *, at_once: bool, leaked: bool) -> None:
         """See `Registry.rotate_keys`."""
-        await self._blocking(lambda: self._ring.rotate(at_once=at_once))
+        await self._blocking(lambda: self._ring.rotate(at_once=at_once, leaked=leaked))
+
+    async def tidy_keys(self) -> None:
+        """Let go of past keys when the last of their tokens has ended."""
+        if self._ring.outlived:
+            await self._blocking(self._ring.tidy)
 
     def own_token(self, audience: str | None) -> Token:
         """A token of the Registry's own, for calls to peers."""

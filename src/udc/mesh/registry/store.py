@@ -132,7 +132,7 @@ class SqliteStore:
         """See `Store.load`."""
 
         def work(db: sqlite3.Connection) -> Kept:
-            db.execute("DELETE FROM revoked WHERE at < ?", (revoked_since,))
+            db.execute("DELETE FROM revoked WHERE MAX(at, COALESCE(before, 0)) < ?", (revoked_since,))
             rows = db.execute(f"SELECT {_COLUMNS}, retired_by FROM instances ORDER BY serial").fetchall()  # noqa: S608
             retired = {(row[0], row[1]): row[-1] for row in rows if row[-1] is not None}
             enrolled = db.execute("SELECT droplet_id, secret_hash, permissions, scopes FROM enrolled").fetchall()

@@ -71,6 +71,31 @@ def test_rotation_is_kept_and_forgets_in_the_end(data: DataDirectory) -> None:
     assert not data.key(f"registry-{kids(0)[0]}").exists()
 
 
+def test_a_past_key_goes_when_the_last_of_its_tokens_has_ended(data: DataDirectory) -> None:
+    made = ring(data, given=3)
+    NOW[0] += 601
+    made.rotate()
+    before = made.revision
+    assert not made.outlived
+    NOW[0] += 3700
+
+    assert made.outlived
+    made.tidy()
+
+    assert published(made) == published(ring(data)) == kids(1, 2)
+    assert made.revision != before
+    assert not made.outlived
+    assert not data.key(f"registry-{kids(0)[0]}").exists()
+
+
+def test_after_a_leak_no_key_of_before_is_trusted(data: DataDirectory) -> None:
+    made = ring(data, given=4)
+    made.rotate(leaked=True)
+
+    assert published(made) == published(ring(data)) == kids(2, 3)
+    assert not any(data.key(f"registry-{kid}").exists() for kid in kids(0, 1))
+
+
 def test_a_crash_before_the_index_is_written_changes_nothing(
     data: DataDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
