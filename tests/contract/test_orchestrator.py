@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import traceback
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -15,6 +17,8 @@ from tests.contract.served import (
     Answer,
     Client,
     Connection,
+    Life,
+    Placed,
     World,
     anyio_backend,
     http_scope,
@@ -26,6 +30,9 @@ from tests.contract.served import (
     world,
 )
 from udc._types import UNSET
+from udc._wiring.surroundings import Surroundings
+from udc.asgi import App
+from udc.datadir import DataDirectory
 from udc.mesh.orchestrator import Orchestrator, Terms
 
 __all__ = ["anyio_backend", "server", "way", "world"]
@@ -584,6 +591,45 @@ class TestWatching:
                 await until(lambda: bool(connection.sent))
                 world.lives[-1].stop.set()
                 await world.lives[-1].ended.wait()
+
+
+async def test_no_more_are_taken_than_may_be_open(world: World) -> None:
+    desk = Desk(await world.serve(orchestrator(terms=Terms(open_tasks=2))))
+    first = await desk.create()
+    await desk.create()
+    answer = await desk.ask("POST", "/tasks", json={"task_type": "resize"})
+    assert (answer.status, answer.code) == (503, "OVERLOADED")
+    assert answer.headers["retry-after"] == "5"
+    await desk.good("DELETE", f"/tasks/{first['task_id']}")
+    await desk.create()
+
+
+async def test_one_caller_does_not_take_all_the_seats(world: World, desk: Desk) -> None:
+    async with anyio.create_task_group() as tasks:
+        for _ in range(256):
+            scope = http_scope("GET", "/tasks/events", {"authorization": f"Bearer {token('read')}"})
+            connection = Connection(world.app, scope, [{"type": "http.request", "body": b""}])
+            tasks.start_soon(connection.run)
+        await until(lambda: bool(connection.sent))
+        await anyio.wait_all_tasks_blocked()
+        answer = await desk.ask("GET", "/tasks/events")
+        assert (answer.status, answer.code) == (429, "RATE_LIMITED")
+        tasks.cancel_scope.cancel()
+
+
+async def test_two_do_not_work_on_one_directory(world: World, tmp_path: Path) -> None:
+    data = DataDirectory(tmp_path)
+    desk = Desk(await world.serve(orchestrator(data=data)))
+    await desk.create()
+
+    async def start_another() -> None:
+        async with anyio.create_task_group() as tasks:
+            second = Placed(orchestrator(data=data), Surroundings(sample_process=False))
+            await tasks.start(Life(App(second)).run)
+
+    with pytest.raises(BaseException) as raised:  # noqa: B017,PT011 - its text is looked at below
+        await start_another()
+    assert "an Orchestrator works on" in "".join(traceback.format_exception(raised.value))
 
 
 @pytest.mark.parametrize("name", ["acknowledge_seconds", "backoff_seconds", "per_instance", "keep_seconds"])
