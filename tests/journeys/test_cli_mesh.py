@@ -15,6 +15,8 @@ from typer.testing import CliRunner
 from tests.journeys.programs import STOPPING, Program, Programs, meeting_point, request, until
 from udc.cli.app import app
 
+pytestmark = pytest.mark.timeout(60)
+
 GREETER = '''
 import anyio
 from udc import Droplet, command, event, query
@@ -252,6 +254,11 @@ def test_call_prints_what_comes_back(world: Programs) -> None:
     assert whole == "Hello x=y\n"
 
 
+def test_a_capability_is_called_as_handlers_call_it(world: Programs) -> None:
+    assert asked(world, "call", "greeting", "greet", "who=ada") == (0, "Hello ada\n", "")
+    assert json.loads(asked(world, "inspect", "greeting", "--json")[1])["id"] == 21
+
+
 def test_send_prints_the_receipt(world: Programs) -> None:
     told = asked(world, "send", "Greeter", "told", "what=news")
     unheard = asked(world, "send", "Greeter", "unheard", "--json")
@@ -297,6 +304,7 @@ def test_a_wrong_secret_is_refused(world: Programs, tmp_path: Any) -> None:
 
     assert (code, out) == (1, "")
     assert "does not take the secret" in err
+    assert "next attempt" not in err, "a command makes none"
 
 
 def test_the_operator_can_be_another(world: Programs) -> None:
