@@ -17,7 +17,7 @@ from udc.mesh.orchestrator.task import Holder
 
 pytestmark = virtual_time
 
-HOLDER = Holder(droplet_id=14, attempt=2, instance_id="i", endpoint="http://d14")
+HOLDER = Holder(droplet_id=14, attempt=2, instance_id="i-id", endpoint="http://i")
 GONE = Holder(droplet_id=99, attempt=2, instance_id="i", endpoint="http://d99")
 
 
@@ -61,7 +61,7 @@ async def test_a_task_as_it_is_given() -> None:
     mesh = Mesh(None)
     await (await pushing(mesh)).give(task(deadline=1e9), HOLDER)
     [(target, method, path, body, instance_id)] = mesh.asked
-    assert (target, method, path, instance_id) == (14, "POST", "/task", "i")
+    assert (target, method, path, instance_id) == (14, "POST", "/task", "i-id")
     assert (body["task_id"], body["task_type"], body["payload"], body["attempt"]) == ("t", "resize", {"n": 1}, 2)
     assert body["deadline"] == "2001-09-09T01:46:40.000Z"
 
@@ -102,11 +102,11 @@ async def test_what_leaves_it_open(error: Exception) -> None:
 
 async def test_a_stop_is_tried_until_it_is_heard() -> None:
     mesh = Mesh(ConnectionLost("broke", peer="x"), said(503, "OVERLOADED", retryable=True), None)
-    there = record(14, instances=[{"instance_id": "i", "endpoint": "http://d14", "state": "draining"}])
+    there = record(14, instances=[("i", "draining")])
     await (await pushing(mesh, there)).stop(task(), HOLDER)
     assert len(mesh.asked) == 3
     target, method, path, body, instance_id = mesh.asked[-1]
-    assert (target, method, path, instance_id) == (14, "POST", "/message", "i")
+    assert (target, method, path, instance_id) == (14, "POST", "/message", "i-id")
     assert body["payload"] == {"type": "cancel_task", "task_id": "t"}
 
 
