@@ -114,9 +114,11 @@ class Visitor:
 
         thread = threading.Thread(target=go_on)
         thread.start()
-        yield
-        over.set()
-        thread.join(8)
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join(8)
 
 
 @pytest.mark.timeout(30)
@@ -164,7 +166,7 @@ def test_ctrl_c_ends_both(page: Page) -> None:
 def test_sigterm_waits_for_work_in_flight_and_a_second_signal_does_not(page: Page) -> None:
     with meeting_point() as server:
         body = message("command", "hold", port=server.getsockname()[1])
-        thread = threading.Thread(target=_request_that_breaks, args=(page.url, body))
+        thread = threading.Thread(target=_request_that_breaks, args=(page.url, body), daemon=True)
         thread.start()
         with server.accept()[0]:
             page.program.signal()

@@ -106,11 +106,11 @@ class _Reloader:
         self._tell_changes()
         self._news = anyio.Event()
         ours, theirs = socket.socketpair()
-        with ours, theirs:
+        with ours:
+            with theirs:
+                self._process = process = await self._started(theirs)
             code: int | None = None
             async with anyio.create_task_group() as tasks:
-                self._process = process = await self._started(theirs)
-                theirs.close()
                 tasks.start_soon(self._keep, ours)
 
                 async def ended() -> None:
