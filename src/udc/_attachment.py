@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol, TypeAlias, TypeVar, get_args
 
-from udc import asgi
+from udc import _host, asgi
 from udc._host import Life
 from udc._ids import system
 from udc._types import Access
@@ -26,8 +26,8 @@ Permission: TypeAlias = Literal["read", "write", "admin"]
 D = TypeVar("D", bound="Attachable")
 
 
-class Hosted(asgi.Hosted, Protocol):
-    """A droplet ready for one life inside an application."""
+class Hosted(_host.Hosted, Protocol):
+    """A droplet ready for one life inside an application, with what that application's routes need of it."""
 
     @property
     def rows(self) -> Sequence[Endpoint]:
@@ -151,7 +151,7 @@ class Attachment:
             taken = self._clash(route)
             if taken is not None:
                 raise DefinitionError(
-                    f"{taken} is claimed twice: by {route.name} of the application and by the droplet {self.name}; "
+                    f"{taken} is claimed twice: by {route.name} and by the droplet {self.name}; "
                     "attach the droplet under a prefix of its own, or move the route"
                 )
 

@@ -7,75 +7,51 @@ passed on to the droplet as well, and uvicorn, which has no limit to its waiting
 
 from __future__ import annotations
 
+import asyncio
 import math
 import signal
-import socket
 import sys
 import threading
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
-import anyio
+Soon: TypeAlias = Callable[[Callable[[], object]], object]
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 _LINGER_SECONDS: Final = 2
 """What answers that are finished at the very end of the grace get to go out."""
 
 
-@asynccontextmanager
-async def heeded(stop: Callable[[], None], *, grace_seconds: float) -> AsyncGenerator[None]:
-    """Call `stop` at the first signal that the server handles; the server handles it too.
+@contextmanager
+def heeded(stop: Callable[[], object], *, grace_seconds: float) -> Generator[None]:
+    """While this is open, call `stop` at signals that the server handles; the server handles them too.
 
     Does nothing where the server has no handler of Python's, or is not run by the main thread.
 
     Args:
-        stop: asks the droplet for its end; called in the task's own event loop.
+        stop: asks the droplet for its end; called in the event loop that runs now, at every signal.
         grace_seconds: how long the droplet may take for that.
     """
     handlers = _handlers()
-    if not handlers:
-        yield
-        return
     for handler in handlers.values():
         _limit(handler, grace_seconds)
-    told, tell = socket.socketpair()
+    soon = _soon()
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        with suppress(RuntimeError):  # the loop has ended
+            soon(stop)
+        handlers[number](number, frame)
+
+    for number in handlers:
+        signal.signal(number, on_signal)
     try:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_hear, told, stop)
-            try:
-                with _Chained(handlers, tell):
-                    yield
-            finally:
-                tasks.cancel_scope.cancel()
+        yield
     finally:
-        told.close()
-        tell.close()
-
-
-class _Chained:
-    """Stands before the server's handlers while it is open."""
-
-    def __init__(self, handlers: dict[int, Any], tell: socket.socket) -> None:  # Any: as `signal.getsignal` has it
-        self._handlers = handlers
-        self._tell = tell
-        self._installed = self._on_signal  # each look at a method makes a new one
-        tell.setblocking(False)
-
-    def __enter__(self) -> None:
-        for number in self._handlers:
-            signal.signal(number, self._installed)
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._handlers.items():
-            if signal.getsignal(number) is self._installed:  # else somebody has taken it over since
+        for number, handler in handlers.items():
+            if signal.getsignal(number) is on_signal:  # else somebody has taken it over since
                 signal.signal(number, handler)
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        with suppress(OSError):  # told often enough already
-            self._tell.send(b"!")
-        self._handlers[number](number, frame)
 
 
 def _handlers() -> dict[int, Any]:  # Any: as `signal.getsignal` has it
@@ -87,6 +63,15 @@ def _handlers() -> dict[int, Any]:  # Any: as `signal.getsignal` has it
     return {number: handler for number, handler in found.items() if handler not in defaults}
 
 
+def _soon() -> Soon:
+    """What a signal handler can have called in the event loop, which may be asleep."""
+    try:
+        return asyncio.get_running_loop().call_soon_threadsafe
+    except RuntimeError:
+        trio: Any = sys.modules["trio"]  # Any: not imported by name, for only who runs on it has it
+        return trio.lowlevel.current_trio_token().run_sync_soon  # type: ignore[no-any-return]  # likewise
+
+
 def _limit(handler: Any, grace_seconds: float) -> None:  # Any: likewise
     """Give a uvicorn that would wait for ever an end to it."""
     uvicorn = sys.modules.get("uvicorn")
@@ -95,8 +80,3 @@ def _limit(handler: Any, grace_seconds: float) -> None:  # Any: likewise
     config = handler.__self__.config
     if config.timeout_graceful_shutdown is None:
         config.timeout_graceful_shutdown = math.ceil(grace_seconds) + _LINGER_SECONDS
-
-
-async def _hear(told: socket.socket, stop: Callable[[], None]) -> None:
-    await anyio.wait_readable(told)
-    stop()

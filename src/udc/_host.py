@@ -9,12 +9,22 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from typing import Protocol
 
 import anyio
 
-from udc.asgi import Hosted
+from udc import asgi
+from udc._foreign_server import heeded
 
 _log = logging.getLogger("udc.host")
+
+
+class Hosted(asgi.Hosted, Protocol):
+    """A droplet ready for one life inside an application."""
+
+    def request_stop(self, *, at_once: bool = False) -> None:
+        """Ask for the graceful end; `at_once` leaves the grace out."""
+        ...
 
 
 class Life:
@@ -66,7 +76,7 @@ class Life:
     async def run(self) -> None:
         """Live to the end."""
         try:
-            with self._scope:
+            with self._scope, heeded(self._hosted.request_stop, grace_seconds=self._hosted.grace_seconds):
                 await self._hosted.serve(task_status=self)
         except Exception as error:  # noqa: BLE001 - the border to the application, which must not go down with it
             self._note(error)
@@ -90,6 +100,7 @@ class Life:
         try:
             await event.wait()
         except BaseException:
+            self._hosted.request_stop(at_once=True)
             self._scope.cancel()
             with anyio.CancelScope(shield=True):
                 await self._ended.wait()

@@ -141,7 +141,7 @@ class _Served:
             if resource is not None and not isinstance(getattr(route.handler, "__self__", None), _Path):
                 below = isinstance(resource, web.StaticResource)
                 name = getattr(route.handler, "__qualname__", type(route.handler).__qualname__)
-                yield HostRoute(path=resource.canonical, name=f"the route {name!r}", below=below)
+                yield HostRoute(path=resource.canonical, name=f"the route {name!r} of the application", below=below)
 
     def route(self) -> None:
         """Add the droplet's paths."""

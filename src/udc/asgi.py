@@ -98,7 +98,7 @@ class App:
             async with anyio.create_task_group() as tasks:
                 await tasks.start(_serve, self._hosted)
                 started = True
-                async with heeded(self._hosted.request_stop, grace_seconds=self._hosted.grace_seconds):
+                with heeded(self._hosted.request_stop, grace_seconds=self._hosted.grace_seconds):
                     await send({"type": "lifespan.startup.complete"})
                     await receive()
                 self._hosted.request_stop()

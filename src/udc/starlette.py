@@ -140,9 +140,9 @@ def walk_tree(
             if original.routes:
                 yield from walk_tree(original.routes, level, path)
             else:
-                yield HostRoute(path=path, name=f"the mount {path!r}", below=True)
+                yield HostRoute(path=path, name=f"the mount {path!r} of the application", below=True)
         elif isinstance(original, Route):
-            yield HostRoute(path=prefix + route.path_format, name=f"the route {route.name!r}")
+            yield HostRoute(path=prefix + route.path_format, name=f"the route {route.name!r} of the application")
 
 
 def _live_within(app: Starlette, attachment: Attachment, attached: Attachments, walk: Walk) -> None:

@@ -106,6 +106,8 @@ async def test_an_orchestrator_that_is_away_stops_nothing() -> None:
 async def test_a_peer_that_cannot_be_reached_is_told_of_once_a_minute() -> None:
     async with mesh(Shop(), Billing()) as world:
         world.faults.crash("Billing")
+        with pytest.raises(DeliveryError):
+            await world.droplet("Shop").mesh.chat("Billing", "hello")
         for _ in range(5):
             with pytest.raises(PeerError, match="DEPENDENCY_UNAVAILABLE"):
                 await world.client.query("Shop", "ask")
@@ -149,7 +151,7 @@ async def test_telling_delays_nobody_and_is_not_tried_again() -> None:
 async def test_telemetry_every_ten_seconds_while_there_is_a_dashboard() -> None:
     dashboard = Dashboard()
     async with mesh(Shop(), Billing(), dashboard) as world:
-        await anyio.sleep(20)
+        await anyio.sleep(40)
         for seconds in (0.25, 0.5, 0.5, 0.5):
             await world.client.query("Shop", "ask", {"seconds": seconds})
         with pytest.raises(PeerError):
@@ -157,7 +159,7 @@ async def test_telemetry_every_ten_seconds_while_there_is_a_dashboard() -> None:
         await anyio.sleep(80)
         updates = dashboard.of(14)
         assert not dashboard.of(2)
-    assert len(updates) in (9, 10, 11)
+    assert 9 <= len(updates) <= 13
     newest = updates[-1]
     assert set(newest) == {"droplet_id", "timestamp", "metrics", "calls", "spans"}
     assert set(newest["metrics"]) == {"baskets", "requests_per_minute", "average_response_time", "error_rate"}
@@ -182,7 +184,7 @@ async def test_without_a_dashboard_nothing_is_sent() -> None:
 async def test_sampled_spans_are_of_the_same_traces_everywhere() -> None:
     dashboard = Dashboard()
     async with mesh(Shop(), Billing(), dashboard) as world:
-        await anyio.sleep(20)
+        await anyio.sleep(40)
         for _ in range(100):
             await world.client.query("Shop", "ask")
         await anyio.sleep(20)

@@ -13,7 +13,7 @@ from udc import Context, Droplet, PeerError, query
 from udc.instrument import AuthenticationFailed, KeysFetched, TokenFailed, TokenRenewed
 from udc.testing import Keys, World, mesh
 
-pytestmark = virtual_time
+pytestmark = [virtual_time, pytest.mark.timeout(30)]
 HOUR = 3600
 
 

@@ -16,6 +16,9 @@ from typer.testing import CliRunner
 from tests.journeys.programs import Programs, meeting_point, until
 from udc.cli.app import app
 
+pytestmark = pytest.mark.timeout(40)
+"""The first test starts the processes of all: slow where many share a machine."""
+
 WORKER = '''
 import anyio
 from udc import BusinessError, Context, Droplet, task
@@ -102,7 +105,7 @@ def test_a_task_that_fails_is_code_1_and_says_why(world: Programs) -> None:
 
     assert (code, out) == (1, "")
     assert "failed  TOO_LATE: it is too late" in err.splitlines()[-1]
-    (task,) = told(world, "ls", "--status", "failed")
+    (task,) = told(world, "ls", "--status", "failed", "--type", "refuse")
     assert asked(world, "watch", task["task_id"])[:2] == (1, "failed  TOO_LATE: it is too late\n")
 
 

@@ -61,6 +61,15 @@ class Shop(Droplet):
 
 app = udc.asgi.app(Shop())
 '''
+ATTACHED = """
+from starlette.applications import Starlette
+
+import udc.starlette
+from shop import Shop
+
+app = Starlette()
+udc.starlette.attach(app, Shop())
+"""
 OPEN = {"UDC_SECURITY__REQUIRE_AUTH": "false"}
 GRACE = 1
 LIMIT = GRACE + 2 + 4
@@ -86,10 +95,15 @@ def under_udc_run(programs: Programs, grace: float = GRACE) -> Shop:
     return Shop(program, int(program.first()["url"].rpartition(":")[2]))
 
 
-def under_uvicorn(programs: Programs, grace: float = GRACE) -> Shop:
+def attached(programs: Programs, grace: float = GRACE) -> Shop:
+    programs.write("attached.py", ATTACHED)
+    return under_uvicorn(programs, grace, "attached:app")
+
+
+def under_uvicorn(programs: Programs, grace: float = GRACE, app: str = "shop:app") -> Shop:
     port = free_port()
     variables = {**OPEN, "UDC_LIMITS__GRACE_SECONDS": str(grace), "DROPLET_URL": f"http://127.0.0.1:{port}"}
-    program = programs.python("-m", "uvicorn", "shop:app", "--port", str(port), "--log-level", "warning", **variables)
+    program = programs.python("-m", "uvicorn", app, "--port", str(port), "--log-level", "warning", **variables)
     made = Shop(program, port)
     until(lambda: _ready(made))
     return made
@@ -180,7 +194,7 @@ def test_hanging_clients_do_not_keep_a_process(programs: Programs, start: Start)
     assert (err.count("stop hook"), err.count("stream closed")) == (1, 1)
 
 
-@either
+@pytest.mark.parametrize("start", [under_udc_run, under_uvicorn, attached], ids=["udc-run", "uvicorn", "attached"])
 def test_a_stream_ends_with_the_work_not_with_the_grace(programs: Programs, start: Start) -> None:
     """Nothing is in flight, so nothing is waited for, whatever the grace is."""
     programs.write("shop.py", SHOP)

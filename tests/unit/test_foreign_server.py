@@ -39,7 +39,7 @@ def restored() -> Iterator[None]:
 async def test_the_first_signal_reaches_both(number: int) -> None:
     server, stopped = Server(), anyio.Event()
     signal.signal(number, server.handler)
-    async with heeded(stopped.set, grace_seconds=1):
+    with heeded(stopped.set, grace_seconds=1):
         os.kill(os.getpid(), number)
         with anyio.fail_after(5):
             await stopped.wait()
@@ -53,14 +53,14 @@ async def test_the_first_signal_reaches_both(number: int) -> None:
 async def test_where_no_server_listens_nothing_is_changed(default: Any) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, default)
-    async with heeded(lambda: None, grace_seconds=1):
+    with heeded(lambda: None, grace_seconds=1):
         assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == [default, default]
 
 
 async def test_what_somebody_else_installed_since_stays() -> None:
     first, later = Server(), Server()
     signal.signal(signal.SIGTERM, first.handler)
-    async with heeded(lambda: None, grace_seconds=1):
+    with heeded(lambda: None, grace_seconds=1):
         signal.signal(signal.SIGTERM, later.handler)
     assert signal.getsignal(signal.SIGTERM) is later.handler
 
@@ -68,7 +68,7 @@ async def test_what_somebody_else_installed_since_stays() -> None:
 async def test_two_droplets_of_one_application_hear_it_both() -> None:
     server, stopped = Server(), [anyio.Event(), anyio.Event()]
     signal.signal(signal.SIGTERM, server.handler)
-    async with heeded(stopped[0].set, grace_seconds=1), heeded(stopped[1].set, grace_seconds=1):
+    with heeded(stopped[0].set, grace_seconds=1), heeded(stopped[1].set, grace_seconds=1):
         os.kill(os.getpid(), signal.SIGTERM)
         with anyio.fail_after(5):
             for each in stopped:
@@ -81,7 +81,7 @@ def test_in_another_thread_it_leaves_signals_alone() -> None:
     signal.signal(signal.SIGTERM, server.handler)
 
     async def live() -> None:
-        async with heeded(lambda: None, grace_seconds=1):
+        with heeded(lambda: None, grace_seconds=1):
             seen.append(signal.getsignal(signal.SIGTERM))
 
     thread = threading.Thread(target=lambda: anyio.run(live))
@@ -94,5 +94,5 @@ def test_in_another_thread_it_leaves_signals_alone() -> None:
 async def test_a_uvicorn_without_a_limit_gets_one(own: int | None, expected: int) -> None:
     server = uvicorn.Server(uvicorn.Config("no:app", timeout_graceful_shutdown=own, log_config=None))
     signal.signal(signal.SIGTERM, server.handle_exit)
-    async with heeded(lambda: None, grace_seconds=1.5):
+    with heeded(lambda: None, grace_seconds=1.5):
         assert server.config.timeout_graceful_shutdown == expected

@@ -185,6 +185,8 @@ class _Running:
     async def _notice_stopping(self, hosted: Hosted) -> None:
         await hosted.until_stopping()
         self._server.leaving = True
+        if self._part.bound.kept:
+            self._server.stop_accepting()
         self._leave_by = anyio.current_time() + hosted.grace_seconds
         self._stop.set()
 

@@ -25,7 +25,7 @@ REFUSED: Final = 2
 """Exit codes: ended as asked; a droplet failed; nothing was started, for what was asked cannot be."""
 
 
-def run(make_parts: Callable[[ExitStack], Sequence[Part]]) -> int:
+def run(make_parts: Callable[[ExitStack], Sequence[Part]], *, signals: Signals | None = None) -> int:
     """Serve until the first signal; what goes wrong is told on stderr, and by the exit code.
 
     Call it in the main thread. It returns when all droplets have stopped; a second signal, and a stop that takes
@@ -33,8 +33,9 @@ def run(make_parts: Callable[[ExitStack], Sequence[Part]]) -> int:
 
     Args:
         make_parts: makes the droplets of the process; what it puts on the stack is closed after them.
+        signals: what ends it; by default SIGTERM and SIGINT.
     """
-    signals, watchdog = Signals(), Watchdog()
+    signals, watchdog = signals or Signals(), Watchdog()
     with signals.installed():
         code = _told(lambda: _serve(make_parts, signals, watchdog))
         watchdog.stop()

@@ -54,6 +54,11 @@ class Server(uvicorn.Server):
         self.config.timeout_graceful_shutdown = within_seconds
         self.should_exit = True
 
+    def stop_accepting(self) -> None:
+        """Leave new connections to whoever else has the socket; those that are open go on."""
+        for server in self.servers:
+            server.close()
+
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await self._app(scope, receive, self._closing(send) if self.leaving else send)

@@ -151,7 +151,14 @@ class Composition:
             instrument=self.instrument,
             unreachable=self.unreachable.note,
         )
-        errands = outgoing.make_errands(self.directory, self.client, self.tokens, config=config, ambient=self.ambient)
+        errands = outgoing.make_errands(
+            self.directory,
+            self.client,
+            self.tokens,
+            config=config,
+            ambient=self.ambient,
+            unreachable=self.unreachable.note,
+        )
         self.contexts = Contexts(sender=self.messenger, ambient=self.ambient, metrics=self.stats, courier=errands)
         self.dispatcher = Dispatcher(
             self.table,

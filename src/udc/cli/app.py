@@ -51,12 +51,20 @@ def run(
     json: Annotated[
         bool, typer.Option("--json", help="First line on stdout: {url, droplet_id, instance_id}, when it serves.")
     ] = False,
+    reload: Annotated[
+        bool, typer.Option("--reload", help="For development: start it anew when a source file below here changes.")
+    ] = False,
 ) -> None:
     """Run a droplet.
 
     At Ctrl+C or SIGTERM it takes no new work, finishes what it has, leaves the mesh and ends; a second one ends it at
     once.
     """
+    if reload:
+        from udc.cli import reloading
+
+        with told():
+            raise typer.Exit(reloading.run(target, host=host, port=port, data=data, with_mesh=with_mesh, as_json=json))
     from udc.cli import running
 
     with told():

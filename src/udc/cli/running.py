@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
+from signal import SIGTERM
 from typing import Any
 
 from udc import _serve
+from udc._serve.kept import Lodger
 from udc._wiring.hosted import Hosted
 from udc._wiring.hosting import part_of
 from udc._wiring.program import announce, explicit_settings, hint
@@ -21,8 +23,21 @@ from udc.datadir import MeshFile
 from udc.mesh.process import Mesh, Ports
 
 
-def run(target: str, *, host: str | None, port: int | None, data: Path | None, with_mesh: bool, as_json: bool) -> int:
-    """Run a droplet to its end; returns the exit code."""
+def run(
+    target: str,
+    *,
+    host: str | None,
+    port: int | None,
+    data: Path | None,
+    with_mesh: bool,
+    as_json: bool,
+    lodger: Lodger | None = None,
+) -> int:
+    """Run a droplet to its end; returns the exit code.
+
+    Args:
+        lodger: this process is one of `udc run --reload`, and has its socket of that one.
+    """
     machine = sys.stdout
     if as_json:
         # What the droplet's own code prints must not come between.
@@ -40,12 +55,13 @@ def run(target: str, *, host: str | None, port: int | None, data: Path | None, w
     def parts(stack: ExitStack) -> Sequence[_serve.Part]:
         around = Surroundings.of_process()
         if not with_mesh:
-            return [part_of(droplet, explicit=explicit, surroundings=around, on_serving=on_serving)]
+            bind = _serve.bind if lodger is None else lodger.bind
+            return [part_of(droplet, explicit=explicit, surroundings=around, bind=bind, on_serving=on_serving)]
         mesh = stack.enter_context(closing(Mesh(data=data, ports=None, on_ready=_mention_mesh)))
         own = {**explicit, "registry.url": None, "data": mesh.data.root}
         return [*mesh.parts, part_of(droplet, explicit=own, surroundings=around, on_serving=on_serving)]
 
-    return _serve.run(parts)
+    return _serve.run(parts, signals=None if lodger is None else _serve.Signals(only=SIGTERM))
 
 
 def mesh_ports(base: int | None, registry: int | None, orchestrator: int | None, dashboard: int | None) -> Ports:

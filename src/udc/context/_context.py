@@ -15,6 +15,7 @@ import anyio
 from udc._ids import Ambient
 from udc._types import UNSET, DropletId, JsonObject
 from udc.context._broadcast import Broadcast, gathered
+from udc.context._chat import Chat
 from udc.context._order import Courier, Errand, Lineage, Order, Spreader
 from udc.context._verb import CallOptions, Verb, fitted
 from udc.errors import HopLimit
@@ -153,6 +154,11 @@ class Context:
     def status(self) -> Verb:
         """Tell a peer how things stand: `await ctx.status("dashboard", "load", {...})`."""
         return Verb(self, MessageType.STATUS)
+
+    @property
+    def chat(self) -> Chat:
+        """Talk to a peer: `reply = await ctx.chat("guide", "hello", session_id="s-1")`."""
+        return Chat(self)
 
     async def call(
         self,
@@ -298,7 +304,7 @@ class Context:
             ValueError: the path does not begin with a slash.
         """
         if self._courier is None:
-            _lacks("request")
+            raise LookupError("ctx.request: this context was made without a way to peers' endpoints")
         if not path.startswith("/"):
             raise ValueError(f"path is {path!r}: write it from the peer's root, with a slash first")
         if timeout_seconds is not None and not timeout_seconds > 0:

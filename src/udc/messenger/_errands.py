@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import anyio
 
 from udc._http import HttpAnswer
 from udc._ids import Ambient
-from udc._types import UNSET
+from udc._types import UNSET, DropletId
 from udc.clients.peer_http import PeerHttp
 from udc.context import Errand
 from udc.directory import Directory
-from udc.errors import CallTimeout, InvalidReply, InvalidRequest, PeerError, PeerUnreachable
+from udc.errors import CallTimeout, ConfigError, InvalidReply, InvalidRequest, PeerError, PeerUnreachable
 from udc.messages import Peer
 from udc.wire import json_text
 from udc.wire.faults import decode_error
-from udc.wire.trace import header_value, traceparent
+from udc.wire.trace import HOPS_HEADER, TIMEOUT_HEADER, header_value, traceparent
 
 _INSTANCES: Final = 5
 _SUCCESS: Final = frozenset({200, 201, 202, 204})
@@ -30,13 +30,23 @@ class Errands:
         directory: finds the peer.
         http: sends requests with the token of their peer.
         timeout_seconds: a request's limit when neither the errand nor its lineage sets an earlier one.
+        unreachable: told of each droplet that could not be reached.
     """
 
-    def __init__(self, directory: Directory, http: PeerHttp, *, ambient: Ambient, timeout_seconds: float) -> None:
+    def __init__(
+        self,
+        directory: Directory,
+        http: PeerHttp,
+        *,
+        ambient: Ambient,
+        timeout_seconds: float,
+        unreachable: Callable[[DropletId | None], None] = lambda _: None,
+    ) -> None:
         self._directory = directory
         self._http = http
         self._ambient = ambient
         self._timeout_seconds = timeout_seconds
+        self._unreachable = unreachable
 
     async def run(self, errand: Errand) -> Any:  # Any: a JSON value
         """See `Courier.run`.
@@ -53,22 +63,30 @@ class Errands:
             deadline = min(deadline, errand.lineage.deadline)
         with anyio.CancelScope(deadline=deadline):
             if anyio.current_time() < deadline:
-                return await self._anywhere(errand)
+                return await self._anywhere(errand, deadline)
         raise CallTimeout(f"{errand.target} did not answer {errand.method} {errand.path} in time", peer=errand.target)
 
-    async def _anywhere(self, errand: Errand) -> Any:  # Any: a JSON value
+    async def _anywhere(self, errand: Errand, deadline: float) -> Any:  # Any: a JSON value
         """At one instance after the other until one takes the connection."""
         *others, last = _wanted(errand, await self._directory.candidates(errand.target))[:_INSTANCES]
         for peer in others:
             try:
-                return await self._at(peer, errand)
+                return await self._at(peer, errand, deadline)
             except PeerUnreachable:
                 self._directory.avoid(peer)
-        return await self._at(last, errand)
+        try:
+            return await self._at(last, errand, deadline)
+        except PeerUnreachable as error:
+            if not isinstance(error.__cause__, ConfigError):  # what our own configuration forbids says nothing of it
+                self._unreachable(last.id)
+            raise
 
-    async def _at(self, peer: Peer, errand: Errand) -> Any:  # Any: a JSON value
+    async def _at(self, peer: Peer, errand: Errand, deadline: float) -> Any:  # Any: a JSON value
         trace_id = errand.lineage.trace_id
+        left = max(1, round((deadline - anyio.current_time()) * 1000))
         headers = (
+            (HOPS_HEADER, str(errand.lineage.hops)),
+            (TIMEOUT_HEADER, str(left)),
             ("x-trace-id", header_value(trace_id)),
             ("traceparent", traceparent(trace_id, new_span=self._ambient.chance)),
         )

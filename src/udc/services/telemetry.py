@@ -20,6 +20,8 @@ from udc.stats import Stats
 ACTION: Final = "metrics_update"
 
 _EVERY_SECONDS: Final = 10.0
+_LOOK_SECONDS: Final = 30.0
+"""From one look for a Dashboard to the next, while there is none."""
 _SEND_SECONDS: Final = 5.0
 _PEERS: Final = 200
 """How many peers are told of in one message; the others together as `other`."""
@@ -131,7 +133,7 @@ class Telemetry:
                 await self._try(self._payload())
             elif before:
                 self._calls.take()
-            due = max(due + _EVERY_SECONDS, anyio.current_time())
+            due = max(due + (_EVERY_SECONDS if self._calls.wanted else _LOOK_SECONDS), anyio.current_time())
             await anyio.sleep_until(due)
 
     async def _try(self, payload: dict[str, Any]) -> None:  # Any: JSON values

@@ -344,7 +344,7 @@ async def _uvicorn(kind: Kind, app: Any) -> AsyncIterator[Host]:
             ws="none",
             log_config=None,
             access_log=False,
-            timeout_graceful_shutdown=2,
+            timeout_graceful_shutdown=1,
         )
     )
     ended = anyio.Event()
@@ -402,7 +402,7 @@ def _answers(port: int) -> bool:
 
 @asynccontextmanager
 async def _runner(app: web.Application) -> AsyncIterator[web.AppRunner]:
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=2)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(runner.cleanup)
         await runner.setup()

@@ -134,23 +134,27 @@ class Store(Protocol):
 class SqliteStore:
     """A store in one SQLite file. Made by `open`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, changes_kept: int = CHANGES_KEPT) -> None:
         self._database = database
+        self._changes_kept = changes_kept
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, path: Path | None, *, threads: bool = True) -> AsyncGenerator[SqliteStore]:
+    async def open(
+        cls, path: Path | None, *, threads: bool = True, changes_kept: int = CHANGES_KEPT
+    ) -> AsyncGenerator[SqliteStore]:
         """Open the file; `None` = in memory.
 
         Args:
             path: the file; its directory must exist.
             threads: false in virtual time.
+            changes_kept: how many changes can be told again.
 
         Raises:
             ConfigError: no database, or one of a newer version.
         """
         async with Database.open(path or MEMORY, _MIGRATIONS, threads=threads) as database:
-            yield cls(database)
+            yield cls(database, changes_kept=changes_kept)
 
     async def add(self, task: Task, payload: str, asked: bytes) -> tuple[Task, bool]:
         """See `Store.add`."""
@@ -180,7 +184,7 @@ class SqliteStore:
                     payload,
                 ),
             )
-            _note(db, task)
+            self._note(db, task)
             return task, True
 
         return await self._database.write(work)
@@ -212,7 +216,7 @@ class SqliteStore:
                 ),
             )
             if (task.status, task.attempt, task.progress) != (before.status, before.attempt, before.progress):
-                _note(db, task)
+                self._note(db, task)
             return task
 
         return await self._database.write(work)
@@ -315,15 +319,14 @@ class SqliteStore:
         """See `Store.pollers`."""
         return await self._database.read(lambda db: db.execute("SELECT droplet_id, record FROM pollers").fetchall())
 
+    def _note(self, db: sqlite3.Connection, task: Task) -> None:
+        cursor = db.execute("INSERT INTO changes (task_id, task) VALUES (?,?)", (task.task_id, packed(task)))
+        db.execute("DELETE FROM changes WHERE seq <= ?", ((cursor.lastrowid or 0) - self._changes_kept,))
+
 
 def unknown(task_id: str) -> NotFound:
     """The refusal for an id that no task has."""
     return NotFound(f"there is no task {task_id[:64]!r}", hint="GET /tasks lists them")
-
-
-def _note(db: sqlite3.Connection, task: Task) -> None:
-    cursor = db.execute("INSERT INTO changes (task_id, task) VALUES (?,?)", (task.task_id, packed(task)))
-    db.execute("DELETE FROM changes WHERE seq <= ?", ((cursor.lastrowid or 0) - CHANGES_KEPT,))
 
 
 def _as_it_was(text: str, result: Any) -> Task:  # Any: what SQLite gives

@@ -54,15 +54,15 @@ class Tasks:
     world: World
 
     async def create(self, label: str = "x", **options: Any) -> str:
-        fields = {name: options.pop(name) for name in ("seconds", "fail") if name in options}
+        fields: dict[str, Any] = {name: options.pop(name) for name in ("seconds", "fail") if name in options}
         body = {"task_type": "work", "payload": {"label": label, **fields}, **options}
         answer = await self.world.request("POST", "Orchestrator", "/tasks", json=body)
-        assert answer.status == 201, answer.body
+        assert answer.status == 201, answer.content
         return str(answer.json()["task_id"])
 
     async def ask(self, method: str, path: str, **options: Any) -> Any:
         answer = await self.world.request(method, "Orchestrator", path, **options)
-        assert answer.status == 200, answer.body
+        assert answer.status == 200, answer.content
         return answer.json()
 
     async def get(self, task_id: str) -> Any:

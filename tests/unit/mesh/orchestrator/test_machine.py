@@ -174,12 +174,13 @@ def test_one_failure_counts_once() -> None:
 
 def test_older_attempts_are_ignored() -> None:
     found = begun(lost(begun()), B)
-    for late in (
+    late_words: list[Callable[[], Task]] = [
         lambda: machine.completed(found, 31, 1, 112.0, result="6"),
         lambda: machine.acknowledged(found, 31, 1, 112.0),
         lambda: machine.failed(found, 31, 1, 112.0, error="X: y", not_before=0),
         lambda: machine.given_up(found, 31, 1, 112.0),
-    ):
+    ]
+    for late in late_words:
         with pytest.raises(Ignored, match="older"):
             late()
 
@@ -203,11 +204,12 @@ def test_a_foreign_droplet_need_not_count() -> None:
 
 def test_the_same_terminal_message_twice_is_harmless() -> None:
     done = machine.completed(begun(), 31, 1, 104.0, result="6")
-    for again in (
+    words: list[Callable[[], Task]] = [
         lambda: machine.completed(done, 31, 1, 105.0, result="6"),
         lambda: machine.failed(done, 31, 1, 105.0, error="X: y", not_before=0),
         lambda: machine.overdue(replace(done, deadline=1.0), 105.0),
-    ):
+    ]
+    for again in words:
         with pytest.raises(Ignored):
             again()
 
