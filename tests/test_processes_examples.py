@@ -15,12 +15,12 @@ from tests.test_examples_mesh import ROOT, environment
 
 __all__ = ["environment"]  # a fixture
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(90)
 
 
 def play(module: str, environment: dict[str, str], cwd: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", module]
-    return subprocess.run(command, env=environment, cwd=cwd, capture_output=True, text=True, timeout=55, check=False)
+    return subprocess.run(command, env=environment, cwd=cwd, capture_output=True, text=True, timeout=85, check=False)
 
 
 @pytest.mark.parametrize(

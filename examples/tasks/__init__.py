@@ -9,6 +9,6 @@ directory:
     udc run album.py
     udc call Album publish 'pictures:=["cat", "dog"]' --type command; udc tasks ls; udc tasks watch
 
-- `shrinker.py` takes tasks of the type `shrink`, because it lists that as a capability. It does not know who gives them.
+- `shrinker.py` takes tasks of the type `shrink`: it lists that as a capability. It does not know who gives them.
 - `album.py` gives such tasks to the Orchestrator, asks after them and withdraws them. It does not know who does them.
 """

@@ -126,7 +126,7 @@ class StaticDirectory:
             found = [known, *found]
         if len(found) > 1:
             raise ambiguous(wanted, [peer.id for peer in found])
-        return found[0] if found else None
+        return found[0] if found else next((peer for peer in self._beside() if peer.name == wanted), None)
 
 
 def wanted_of(target: DropletId) -> DropletId:

@@ -26,7 +26,7 @@ from tests.contract.served import (
     world,
 )
 from udc._types import UNSET
-from udc.mesh.orchestrator import Orchestrator, Terms
+from udc.mesh.orchestrator import Orchestrator, SqliteStore, Terms
 
 __all__ = ["anyio_backend", "server", "way", "world"]
 
@@ -544,6 +544,24 @@ class TestWatching:
                 [(_, task)] = read(await connection.until_parts(1))
                 await until(lambda: not connection.sent[-1].get("more_body"))
             assert task["status"] == "completed"
+
+    async def test_what_led_to_the_present_state_is_not_told_after_it(
+        self, world: World, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        task_id = await at_work(desk)
+        true = SqliteStore.bounds
+
+        async def before(store: SqliteStore) -> tuple[int, int]:
+            """As if the last change had come between this look and the next one."""
+            oldest, newest = await true(store)
+            return oldest, newest - 1
+
+        monkeypatch.setattr(SqliteStore, "bounds", before)
+        async with watching(world, f"?task_id={task_id}") as connection:
+            await connection.until_parts(1)
+            await desk.patch(task_id, "completed", result=1)
+            events = read(await connection.until_parts(2))
+        assert [task["status"] for _, task in events] == ["in_progress", "completed"]
 
     @pytest.mark.parametrize("by_header", [True, False])
     async def test_it_goes_on_where_it_was_cut(self, world: World, desk: Desk, by_header: bool) -> None:

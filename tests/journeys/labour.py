@@ -52,6 +52,9 @@ class Second(First):
     id, name = 32, "Second"
 '''
 
+_START_SECONDS = 60.0
+"""How long a process may take to start: on a busy machine many times as long as usual."""
+
 TERMINAL = frozenset({"completed", "failed", "cancelled"})
 
 
@@ -102,7 +105,7 @@ class Site:
         self._ports = {name: free_port() for name in ("Hasty", "First", "Second")}
         self.processes: dict[str, Process] = {name: self._start(name) for name in self._ports}
         for process in self.processes.values():
-            process.serving(seconds=20)
+            process.serving(seconds=_START_SECONDS)
         self.trouble: list[str] = []
         self._given: list[Given] = []
         self._ended: dict[str, Any] = {}
@@ -156,10 +159,9 @@ class Site:
             for _ in range(times):
                 time.sleep(chance.uniform(0.2, 2.0))  # the moment is chosen, nothing is waited for
                 self.processes[name].kill()
-                self.processes[name] = self._start(name).serving(seconds=20)
-        except BaseException as error:
-            self.trouble.append(f"{name}: {error!r}")
-            raise
+                self.processes[name] = self._start(name).serving(seconds=_START_SECONDS)
+        except AssertionError as error:
+            self.trouble.append(f"{name}: {error}")  # raised in the test's own thread
 
     def _give(self, seed: int) -> None:
         """Create tasks until it is over, and now and then cancel one."""

@@ -14,6 +14,8 @@ import pytest
 
 from tests.journeys.programs import STOPPING, Program, Programs, meeting_point, message, request, until
 
+pytestmark = pytest.mark.timeout(60)
+
 WORKER = '''
 import asyncio, json, os, sys, time
 from contextlib import asynccontextmanager

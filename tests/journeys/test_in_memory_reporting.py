@@ -106,6 +106,8 @@ async def test_an_orchestrator_that_is_away_stops_nothing() -> None:
 async def test_a_peer_that_cannot_be_reached_is_told_of_once_a_minute() -> None:
     async with mesh(Shop(), Billing()) as world:
         world.faults.crash("Billing")
+        with pytest.raises(DeliveryError):
+            await world.droplet("Shop").mesh.chat("Billing", "hello")
         for _ in range(5):
             with pytest.raises(PeerError, match="DEPENDENCY_UNAVAILABLE"):
                 await world.client.query("Shop", "ask")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import shutil
 import signal
@@ -19,6 +20,8 @@ from tests.journeys.programs import Program, Programs
 from udc.cli.app import app
 from udc.cli.demo.running import DROPLETS
 from udc.cli.demo.story import STEPS
+
+README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -112,6 +115,30 @@ def test_once_everything_happens_and_nothing_is_left(tours: Tours) -> None:
     assert facts["restart"]["killed"] == facts["mesh"]["pid"]
     assert (facts["restart"]["status"], facts["restart"]["attempt"]) == ("completed", 1)
     assert tours.left() == []
+    assert shape(shown_in_readme()) <= shape([*story_of(steps), *table_of(steps), "..."])
+
+
+def shown_in_readme() -> list[str]:
+    """What the README shows of a tour."""
+    (text,) = re.findall(r"^```text\n\.\.\.\n(\d/\d .*?)\n```", README, re.DOTALL | re.MULTILINE)
+    return [line for line in text.splitlines() if line]
+
+
+def story_of(steps: list[dict[str, Any]]) -> list[str]:
+    numbered = zip(steps, STEPS, strict=True)
+    told = [[f"1/9 {step.name}: {step.shows}", *outcome["lines"], "done in 1 s"] for outcome, step in numbered]
+    return [line for lines in told for line in lines]
+
+
+def table_of(steps: list[dict[str, Any]]) -> list[str]:
+    return [*(f"{step['step']} 1 s {step['gist']}" for step in steps), "All 9 steps did what they show, in 1 s."]
+
+
+def shape(lines: list[str]) -> set[str]:
+    """Without what is another in each run: ids, numbers and times, blanks, and why a task was given anew."""
+    found = [re.sub(r"[0-9a-f]{8}(?=:)|\d+(\.\d+)?", "N", line) for line in lines]
+    found = [re.sub(r"N (ms|s)\b", "T", line).replace("in_progress  droplet", "droplet") for line in found]
+    return {" ".join(re.sub(r"pending  .*", "pending", line).split()) for line in found}
 
 
 def test_it_stays_with_commands_that_work_as_printed(tours: Tours) -> None:

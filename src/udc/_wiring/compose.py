@@ -22,7 +22,7 @@ from udc.dispatch.run import Dispatcher, DispatchLimits
 from udc.identity.instance_key import InstanceKey
 from udc.identity.revocations import Revocations
 from udc.identity.verify import TokenVerifier
-from udc.instrument import Event, Instrument, MessageHandled, PhaseChanged, RegistrationAccepted
+from udc.instrument import Event, Instrument, MessageHandled, PhaseChanged, PresenceChanged, RegistrationAccepted
 from udc.lifecycle import Lifecycle
 from udc.rings import EventRing, LogRing
 from udc.services.dependencies import DependencyWatch
@@ -151,7 +151,14 @@ class Composition:
             instrument=self.instrument,
             unreachable=self.unreachable.note,
         )
-        errands = outgoing.make_errands(self.directory, self.client, self.tokens, config=config, ambient=self.ambient)
+        errands = outgoing.make_errands(
+            self.directory,
+            self.client,
+            self.tokens,
+            config=config,
+            ambient=self.ambient,
+            unreachable=self.unreachable.note,
+        )
         self.contexts = Contexts(sender=self.messenger, ambient=self.ambient, metrics=self.stats, courier=errands)
         self.dispatcher = Dispatcher(
             self.table,
@@ -214,6 +221,8 @@ class Composition:
             self.membership.changed()
         elif isinstance(event, RegistrationAccepted):
             self.storage.joined()
+        elif isinstance(event, PresenceChanged) and event.after != "unregistered":
+            self.directory.heard(registered=event.after == "registered")
 
     def _follow(self, config: Any) -> None:  # Any: a DropletConfig; followers take what they need
         self.dispatcher.in_flight.limit = config.limits.in_flight

@@ -113,7 +113,13 @@ class _Lines(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name is logging's
         values = {name: value for name, value in vars(record).items() if name not in _USUAL}
-        return super().formatMessage(record) + "".join(f" {name}={value}" for name, value in values.items())
+        return super().formatMessage(record) + "".join(f" {name}={_plain(value)}" for name, value in values.items())
+
+
+def _plain(value: object) -> str:
+    """A value in one line: a stranger's trace id or path must not write lines of its own, or steer the terminal."""
+    text = str(value)
+    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
 
 
 _USUAL: Final = frozenset(vars(logging.LogRecord("", 0, "", 0, "", None, None))) | {"message", "asctime", "taskName"}

@@ -64,7 +64,13 @@ def make_messenger(
 
 
 def make_errands(
-    directory: Directory, client: HttpClient, tokens: Tokens, *, config: DropletConfig, ambient: Ambient
+    directory: Directory,
+    client: HttpClient,
+    tokens: Tokens,
+    *,
+    config: DropletConfig,
+    ambient: Ambient,
+    unreachable: Callable[[DropletId | None], None],
 ) -> Errands:
     """What calls peers' own endpoints."""
     http = PeerHttp(
@@ -73,7 +79,13 @@ def make_errands(
         audience_of=audiences(config.security.jwt_audience),
         insecure_hosts=frozenset(config.security.insecure_hosts),
     )
-    return Errands(directory, http, ambient=ambient, timeout_seconds=config.limits.call_timeout_seconds)
+    return Errands(
+        directory,
+        http,
+        ambient=ambient,
+        timeout_seconds=config.limits.call_timeout_seconds,
+        unreachable=unreachable,
+    )
 
 
 def make_transports(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from udc._types import DropletId, JsonObject
 from udc._wiring.work import tell_orchestrator
 from udc.clients.orchestrator import OrchestratorClient, Report
-from udc.clients.orchestrator_v2 import OrchestratorV2, WorkerRecord
+from udc.clients.orchestrator_polled import PolledOrchestrator, WorkerRecord
 from udc.clients.peer_http import PeerHttp
 from udc.context import Lineage, Order
 from udc.lifecycle import SERVING
@@ -108,7 +108,7 @@ def teller(parts: Composition) -> Tell:
     """What tells the Orchestrator of tasks, in its style."""
     config = parts.settings.config.orchestrator
     if config.style == "v2":
-        return PatchTeller(_find_v2(parts))
+        return PatchTeller(_find_polled(parts))
     return tell_orchestrator(parts.messenger, config.id)
 
 
@@ -137,7 +137,7 @@ def _polling(parts: Composition) -> TaskPoller:
     config = parts.settings.config.orchestrator
     fetched = Fetched(desk=parts.desk, tell=parts.teller, orchestrator=config.id, ambient=parts.aside)
     return TaskPoller(
-        find=_find_v2(parts),
+        find=_find_polled(parts),
         me=_Me(parts),
         droplet_id=parts.facts.id,
         take=fetched.take if parts.table.known("task") else None,
@@ -148,16 +148,16 @@ def _polling(parts: Composition) -> TaskPoller:
     )
 
 
-def _find_v2(parts: Composition) -> Callable[[], OrchestratorV2 | None]:
+def _find_polled(parts: Composition) -> Callable[[], PolledOrchestrator | None]:
     config = parts.settings.config.orchestrator
     http = peer_http(parts)
 
-    def find() -> OrchestratorV2 | None:
+    def find() -> PolledOrchestrator | None:
         peer = parts.directory.seen(config.id)
         if peer is None:
             return None
         without = config.without_audience or peer.without_audience
-        return OrchestratorV2(http, replace(peer, without_audience=without), ambient=parts.aside)
+        return PolledOrchestrator(http, replace(peer, without_audience=without), ambient=parts.aside)
 
     return find
 

@@ -50,21 +50,26 @@ def awaited(place: Place, task: TaskRecord, *, seconds: float) -> TaskRecord:
 async def to_the_end(client: OrchestratorClient, task_id: str, follow: Follow) -> TaskRecord:
     """Follow one task; returns it in its terminal state, with its history.
 
-    Each change is told once, though the stream may repeat it after a break. On cancellation the task goes on.
+    Each change is told once, and none after a later one, though the stream may repeat them when it begins or goes on
+    after a break. On cancellation the task goes on.
 
     Raises:
         PeerError, DeliveryError: the Orchestrator says no, or was away for too long.
     """
-    last = ""
+    last: TaskRecord | None = None
     async with client.events(task_id=task_id) as events:
         async for event in events:
             if isinstance(event, Missed):
                 continue  # the stream of one task begins with its present state
-            line = line_of(event.task)
-            if line != last:
-                follow(event.task)
-            last = line
+            if last is None or _is_news(event.task, last):
+                last = event.task
+                follow(last)
     return await client.get(task_id)
+
+
+def _is_news(task: TaskRecord, last: TaskRecord) -> bool:
+    older = task.updated_at is not None and last.updated_at is not None and task.updated_at < last.updated_at
+    return not older and line_of(task) != line_of(last)
 
 
 async def for_ever(client: OrchestratorClient, follow: Follow) -> None:

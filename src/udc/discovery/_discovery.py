@@ -143,6 +143,11 @@ class Discovery:
             return None
         return found[0] if found else None
 
+    def heard(self, *, registered: bool) -> None:
+        """Whether the Registry hears our own beats: while it does not, nobody is removed at its word."""
+        if self._follower is not None:
+            self._follower.heard(registered=registered)
+
     async def refresh(self) -> None:
         """Ask the Registry now who there is; that it cannot be asked is noted, not raised. Nothing without one."""
         if self._follower is not None:

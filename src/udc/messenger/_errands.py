@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import anyio
 
 from udc._http import HttpAnswer
 from udc._ids import Ambient
-from udc._types import UNSET
+from udc._types import UNSET, DropletId
 from udc.clients.peer_http import PeerHttp
 from udc.context import Errand
 from udc.directory import Directory
-from udc.errors import CallTimeout, InvalidReply, InvalidRequest, PeerError, PeerUnreachable
+from udc.errors import CallTimeout, ConfigError, InvalidReply, InvalidRequest, PeerError, PeerUnreachable
 from udc.messages import Peer
 from udc.wire import json_text
 from udc.wire.faults import decode_error
@@ -30,13 +30,23 @@ class Errands:
         directory: finds the peer.
         http: sends requests with the token of their peer.
         timeout_seconds: a request's limit when neither the errand nor its lineage sets an earlier one.
+        unreachable: told of each droplet that could not be reached.
     """
 
-    def __init__(self, directory: Directory, http: PeerHttp, *, ambient: Ambient, timeout_seconds: float) -> None:
+    def __init__(
+        self,
+        directory: Directory,
+        http: PeerHttp,
+        *,
+        ambient: Ambient,
+        timeout_seconds: float,
+        unreachable: Callable[[DropletId | None], None] = lambda _: None,
+    ) -> None:
         self._directory = directory
         self._http = http
         self._ambient = ambient
         self._timeout_seconds = timeout_seconds
+        self._unreachable = unreachable
 
     async def run(self, errand: Errand) -> Any:  # Any: a JSON value
         """See `Courier.run`.
@@ -64,7 +74,12 @@ class Errands:
                 return await self._at(peer, errand, deadline)
             except PeerUnreachable:
                 self._directory.avoid(peer)
-        return await self._at(last, errand, deadline)
+        try:
+            return await self._at(last, errand, deadline)
+        except PeerUnreachable as error:
+            if not isinstance(error.__cause__, ConfigError):  # what our own configuration forbids says nothing of it
+                self._unreachable(last.id)
+            raise
 
     async def _at(self, peer: Peer, errand: Errand, deadline: float) -> Any:  # Any: a JSON value
         trace_id = errand.lineage.trace_id

@@ -11,8 +11,8 @@ from anyio.abc import TaskStatus
 from udc._ids import Ambient
 from udc._types import DropletId
 from udc.clients.orchestrator import Report
+from udc.clients.orchestrator_polled import PolledOrchestrator, WorkerRecord
 from udc.clients.orchestrator_records import TaskRecord
-from udc.clients.orchestrator_v2 import OrchestratorV2, WorkerRecord
 from udc.errors import UdcError, UnknownInstance
 from udc.instrument import Instrument, ReportFailed
 
@@ -55,7 +55,7 @@ class TaskPoller:
     def __init__(
         self,
         *,
-        find: Callable[[], OrchestratorV2 | None],
+        find: Callable[[], PolledOrchestrator | None],
         me: Self,
         droplet_id: DropletId,
         take: Callable[[TaskRecord], Awaitable[None]] | None,
@@ -96,7 +96,7 @@ class TaskPoller:
                 failures = 0
                 await anyio.sleep(self._jittered(self._poll_seconds))
 
-    async def _turn(self, orchestrator: OrchestratorV2) -> None:
+    async def _turn(self, orchestrator: PolledOrchestrator) -> None:
         if not self._registered:
             with anyio.fail_after(_CALL_SECONDS):
                 await orchestrator.register(self._me.record())

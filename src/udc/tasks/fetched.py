@@ -9,8 +9,8 @@ from typing import Final
 
 from udc._ids import Ambient
 from udc._types import DropletId
+from udc.clients.orchestrator_polled import PolledOrchestrator, outcome
 from udc.clients.orchestrator_records import TaskRecord
-from udc.clients.orchestrator_v2 import OrchestratorV2, outcome
 from udc.errors import Conflict, NoHandler, Overloaded, PeerError, UnknownPeer
 from udc.identity.claims import Principal
 from udc.tasks.attempts import Assignment, Key
@@ -29,7 +29,7 @@ class PatchTeller:
         find: the Orchestrator, if there is one.
     """
 
-    def __init__(self, find: Callable[[], OrchestratorV2 | None]) -> None:
+    def __init__(self, find: Callable[[], PolledOrchestrator | None]) -> None:
         self._find = find
         self._begun: set[Key] = set()
 
@@ -55,7 +55,7 @@ class PatchTeller:
             await orchestrator.update(task_id, status, **facts)
             self._begun.discard(key)
 
-    async def _begin(self, orchestrator: OrchestratorV2, task_id: str, *, lasting: bool) -> None:
+    async def _begin(self, orchestrator: PolledOrchestrator, task_id: str, *, lasting: bool) -> None:
         try:
             await orchestrator.update(task_id, "in_progress")
         except PeerError as error:

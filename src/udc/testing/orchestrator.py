@@ -48,6 +48,11 @@ class TaskHandle:
         """What the messages are, oldest first: `["task_acknowledged", "task_completed"]`."""
         return [str(message["type"]) for message in self.messages]
 
+    @property
+    def ends(self) -> list[JsonObject]:
+        """The terminal messages that came: one per attempt, whatever happens to the droplet."""
+        return [message for message in self.messages if message["type"] in TERMINAL]
+
     async def finished(self, *, timeout_seconds: float = 30.0) -> JsonObject:
         """Wait for the terminal message and return it.
 

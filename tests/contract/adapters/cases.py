@@ -237,6 +237,12 @@ METHODS = {
         method="BREW", path="/health", status=405, code="METHOD_NOT_ALLOWED", server_may=(400,)
     ),
     "a template's other method": Case(method="PUT", path="/hello/ada", status=405, code="METHOD_NOT_ALLOWED"),
+    "options": Case(method="OPTIONS", path="/health", status=204, shows={"allow": "GET, HEAD, OPTIONS"}, text=b""),
+    "options of what is guarded": Case(method="OPTIONS", path="/message", status=204, shows={"allow": "OPTIONS, POST"}),
+    "options of a template": Case(
+        method="OPTIONS", path="/hello/ada", status=204, shows={"allow": "DELETE, GET, HEAD, OPTIONS"}
+    ),
+    "options of nowhere": Case(method="OPTIONS", path="/nowhere", status=404, code="NOT_FOUND", apart=NOT_FOUND),
     "head": Case(method="HEAD", path="/livez", text=b""),
     "head of what is guarded": Case(method="HEAD", path="/state", status=401, text=b""),
     "head with a token": Case(method="HEAD", path="/version", by=READ, text=b""),
@@ -302,12 +308,11 @@ BODIES = {
     "get with a body": get("/echo", content=b"x", json={"body": "x"}),
     "as large as may be": post("/echo", content=b"x" * BODY_LIMIT, json={"body": lambda body: len(body) == BODY_LIMIT}),
     "one byte too large": post("/echo", content=b"x" * (BODY_LIMIT + 1), status=413, code="PAYLOAD_TOO_LARGE"),
-    "too large without a token": post("/message", content=b"x" * 100_000, status=413, code="PAYLOAD_TOO_LARGE"),
-    "too large for no path": post(
-        "/nowhere", content=b"x" * 100_000, status=413, code="PAYLOAD_TOO_LARGE", apart=NOT_FOUND
-    ),
+    "too large and without a token": post("/message", content=b"x" * 100_000, status=401, code="UNAUTHORIZED"),
+    "too large with a token": post("/message", by=WRITE, content=b"x" * 100_000, status=413, code="PAYLOAD_TOO_LARGE"),
+    "too large for no path": post("/nowhere", content=b"x" * 100_000, status=404, code="NOT_FOUND", apart=NOT_FOUND),
     "too large for its method": Case(
-        method="PUT", path="/message", content=b"x" * 100_000, status=413, code="PAYLOAD_TOO_LARGE"
+        method="PUT", path="/message", content=b"x" * 100_000, status=405, code="METHOD_NOT_ALLOWED"
     ),
     "packed": post(
         "/message",
@@ -344,7 +349,35 @@ ANSWERS = {
     "a template without a token": get("/hello/ada", status=401, code="UNAUTHORIZED"),
 }
 
+SECURITY = {
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+}
+GUARDED = {**SECURITY, "cache-control": "no-store"}
+
+HARDENED = {
+    "a public answer": get("/livez", shows=SECURITY),
+    "a guarded answer": get("/version", by=READ, shows=GUARDED),
+    "a receipt": message(shows=GUARDED),
+    "a refusal": get("/state", status=401, code="UNAUTHORIZED", shows=GUARDED),
+    "a fault": post("/failing", status=500, code="INTERNAL_ERROR", shows=GUARDED),
+    "a wrong method": post("/health", status=405, code="METHOD_NOT_ALLOWED", shows=GUARDED),
+    "no content to harden": get("/empty", status=204, shows=SECURITY),
+    "a stream to harden": get("/three", shows={**SECURITY, "cache-control": "no-cache"}),
+    "what an endpoint says itself stays": get("/text", shows={**SECURITY, "content-type": "text/plain; charset=utf-8"}),
+    "pages of other origins get nothing": get("/livez", headers={"origin": "https://evil.example"}, shows=SECURITY),
+    "no preflight without cors": Case(
+        method="OPTIONS",
+        path="/message",
+        headers={"origin": "https://app.example", "access-control-request-method": "POST"},
+        status=204,
+    ),
+}
+
 GROUPS = {
+    "hardened": HARDENED,
     "describing": DESCRIBING,
     "working": WORKING,
     "refused": REFUSED,

@@ -32,6 +32,7 @@ from udc.wire.ids import MAX_NAME, MAX_NUMBER, canonical_id, numbered, same_drop
         ("14.5", "14.5"),
         ("١٤", "١٤"),
         ("Résumé", "Résumé"),
+        (14.0, 14),  # JSON knows one kind of number
         (MAX_NUMBER, MAX_NUMBER),
         ("x" * MAX_NAME, "x" * MAX_NAME),
     ],

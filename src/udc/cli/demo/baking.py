@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -80,7 +81,9 @@ class Order:
         expect(
             used == GRAMS[self._item] * self._loaves, f"{used} g of flour were taken for {self._loaves} {self._item}"
         )
-        self._stage.say(f"completed, attempt {task.attempt}: {task.result}; {used} g of flour were taken, once")
+        self._stage.say(
+            f"completed at attempt {task.attempt}: {json.dumps(task.result)}; {used} g of flour were taken, once"
+        )
 
 
 async def bake(stage: Stage) -> Told:

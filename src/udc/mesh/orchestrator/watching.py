@@ -101,8 +101,10 @@ class Watching:
         if since is not None and not (oldest or newest + 1) - 1 <= since <= newest:
             yield b"event: reset\ndata: %b\n\n" % to_json({"seq": newest})
             after = newest
+        told = -1
         if wanted.task_id is not None and (since is None or after == newest):
             kept = await self._book.store.get(wanted.task_id)
+            told = kept.task.version  # may be newer than `after`: what led to it is not told any more
             yield _text(Change(after, kept.task, kept.payload))
             if kept.task.over:
                 return
@@ -110,7 +112,7 @@ class Watching:
             news = self._news  # before the look: what comes meanwhile is not missed
             for event in await self._after(after):
                 after = event.seq
-                if wanted.takes(event.task):
+                if wanted.takes(event.task) and event.task.version > told:
                     yield event.text
                 if wanted.task_id == event.task.task_id and event.task.over:
                     return

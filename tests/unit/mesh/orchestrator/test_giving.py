@@ -287,6 +287,59 @@ async def test_who_died_while_the_orchestrator_was_away_has_lost_its_task() -> N
     assert record["assigned_droplet_id"] != first
 
 
+async def test_who_was_being_asked_when_the_orchestrator_died_is_asked_the_same_again() -> None:
+    worker = Worker()
+    async with SqliteStore.open(None, threads=False) as store:
+        async with tasks(worker, orchestrator=lambda: Orchestrator(store=store)) as desk:
+            await anyio.sleep(1)
+            desk.world.faults.pause("Worker")
+            running = await desk.create("running", seconds=5)
+            await anyio.sleep(1)
+            assert (await desk.get(running))["status"] == "pending"
+            [live] = await store.live()
+            assert live.offer is not None
+            desk.world.faults.crash("Orchestrator")
+            desk.world.faults.heal("Worker")
+            await desk.world.faults.restart("Orchestrator")
+            record = await desk.end(running)
+
+    assert (record["status"], record["attempt"], worker.began) == ("completed", 1, ["running"])
+
+
+async def test_who_must_be_told_is_told_after_a_restart_too() -> None:
+    worker = Worker()
+    async with SqliteStore.open(None, threads=False) as store:
+        async with tasks(worker, orchestrator=lambda: Orchestrator(store=store)) as desk:
+            running = await desk.create("running", seconds=200)
+            await desk.until(running, "in_progress")
+            desk.world.faults.refuse("Worker")
+            await desk.cancel(running)
+            await anyio.sleep(2)
+            desk.world.faults.crash("Orchestrator")
+            desk.world.faults.heal("Worker")
+            assert worker.cancelled == []
+            await desk.world.faults.restart("Orchestrator")
+            await anyio.sleep(5)
+            assert worker.cancelled == ["running"]
+            assert list(await store.live()) == []
+
+
+async def test_the_instance_that_has_it_is_told_to_stop() -> None:
+    async with tasks(Worker, Worker) as desk:
+        await anyio.sleep(1)
+        ids = [await desk.create(str(number), seconds=200) for number in range(6)]
+        for each in ids:
+            await desk.until(each, "in_progress")
+        for each in ids:
+            await desk.cancel(each)
+        await anyio.sleep(3)
+        # Copied: what is cancelled at the end of the mesh does not count.
+        found = [list(each.droplet.cancelled) for each in desk.world.instances("Worker")]  # type: ignore[attr-defined]
+
+    assert sorted(len(each) for each in found) == [3, 3]
+    assert sorted(label for each in found for label in each) == [str(number) for number in range(6)]
+
+
 async def test_an_answer_that_was_lost_does_not_run_it_twice() -> None:
     worker = Worker()
     async with tasks(worker) as desk:

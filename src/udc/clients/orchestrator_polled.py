@@ -35,7 +35,7 @@ class WorkerRecord:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
-class OrchestratorV2:
+class PolledOrchestrator:
     """The calls of this style. Each is tried once, but for the registration; the caller's scope is the time limit.
 
     Args:
