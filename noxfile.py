@@ -20,6 +20,12 @@ os.environ.setdefault("UV_PYTHON_DOWNLOADS", "never")
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 
+KILLS = (
+    "tests/journeys/test_processes_tasks.py",
+    "tests/contract/test_orchestrator_store.py",
+    "tests/contract/test_registry_kill.py",
+)
+
 EXAMPLE_MESSAGE = """
 from datetime import UTC, datetime
 import udc.config
@@ -98,6 +104,14 @@ def bench(session: nox.Session) -> None:
     session.install("--editable", ".", *group("test"))
     for benchmark in benchmarks:
         session.run("python", "-m", f"tests.bench.{benchmark.stem}", *session.posargs)
+
+
+@nox.session(python=TRIO_PYTHON)
+def nightly(session: nox.Session) -> None:
+    """What takes long: kill -9 in hundreds of rounds. `nox -s nightly -- -k tasks` runs a part of it."""
+    session.install("--editable", ".", *group("test"))
+    rounds = {"UDC_TEST_TASK_KILL_ROUNDS": "200", "UDC_TEST_KILL_ROUNDS": "100"}
+    session.run("python", "-m", "pytest", "-s", "-v", *KILLS, *session.posargs, env=rounds)
 
 
 @nox.session(python=TRIO_PYTHON)

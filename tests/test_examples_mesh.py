@@ -117,7 +117,7 @@ class TestAsProcesses:
             assert re.search(f"^{line}$", done.stdout, re.MULTILINE), done.stdout
         assert list(tmp_path.iterdir()) == []
         ports = set(re.findall(r"http://127\.0\.0\.1:(\d+)", done.stdout))
-        assert len(ports) == 4
+        assert len(ports) == 5
         for port in ports:
             with socket.socket() as probe:
                 assert probe.connect_ex(("127.0.0.1", int(port))) != 0

@@ -12,14 +12,13 @@ README = (ROOT / "README.md").read_text("utf-8")
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
-def test_the_first_command_runs_an_example_that_exists() -> None:
+def test_the_first_command_ends_in_the_demo_and_ci_runs_both() -> None:
     first, second, *_ = re.findall(r"^```sh\n(.*?)\n```", README, re.DOTALL | re.MULTILINE)
+    script = (ROOT / ".ci" / "run").read_text("utf-8")
 
-    assert first == (
-        "python3 -m venv .venv && .venv/bin/pip install --quiet . uvicorn && .venv/bin/python -m examples.two_droplets"
-    )
-    assert (ROOT / "examples" / "two_droplets" / "__main__.py").is_file()
-    assert f"    {second}\n" in (ROOT / ".ci" / "run").read_text("utf-8")
+    assert first == ('python3 -m venv .venv && .venv/bin/pip install --quiet ".[run]" && .venv/bin/udc demo --once')
+    assert f"    {first}\n" in script
+    assert f"    {second}\n" in script
 
 
 def test_nobody_is_told_to_install_the_strangers_package() -> None:

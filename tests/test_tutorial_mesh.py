@@ -14,13 +14,16 @@ from tests.journeys.programs import Program, Programs, until
 
 TUTORIAL = Path(__file__).parents[1] / "docs" / "tutorial"
 PAGE = (TUTORIAL / "second-mesh.md").read_text("utf-8")
-COMMANDS = [
-    line.partition("  #")[0] for block in re.findall(r"^```sh\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
-    for line in block.splitlines()
-]  # fmt: skip
 SAVED = re.compile(r"as `(\w+\.py)`[^\n]*:\n\n(?:<!--[^\n]*-->\n)?```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 FIRST_PART = dict(SAVED.findall((TUTORIAL / "first-droplet.md").read_text("utf-8")))
 FILES = dict(SAVED.findall(PAGE))
+
+
+def commands(page: str) -> list[list[str]]:
+    """What a page has its reader type."""
+    blocks = re.findall(r"^```sh\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    lines = "".join(blocks).replace("\\\n", " ").splitlines()
+    return [shlex.split(line.partition("  #")[0]) for line in lines]
 
 
 @pytest.fixture
@@ -33,25 +36,33 @@ def programs(tmp_path: Path) -> Iterator[Programs]:
 
 
 class Terminal:
-    """Gives the page's commands, in its order: each once."""
+    """Gives a page's commands, in its order: each once."""
 
-    def __init__(self, programs: Programs) -> None:
+    def __init__(self, programs: Programs, commands: list[list[str]]) -> None:
         self._programs = programs
-        self._left = [shlex.split(line) for line in COMMANDS]
+        self._left = list(commands)
+
+    def said(self, argument: str) -> str:
+        """What stands for an argument of the page."""
+        return argument
 
     def _next(self, *words: str) -> list[str]:
         while self._left:
             name, *arguments = self._left.pop(0)
             if name == "udc":
                 assert arguments[: len(words)] == list(words), f"the page says {arguments}"
-                return arguments
+                return [self.said(each) for each in arguments]
         raise AssertionError(f"the page does not say {words}")
 
     def start(self, *words: str, also: tuple[str, ...] = ()) -> Program:
         """A command of the page that stays."""
-        program = self._programs.udc(*self._next(*words), *also, **ELSEWHERE)
+        program = self.go(*words, also=also)
         program.line()
         return program
+
+    def go(self, *words: str, also: tuple[str, ...] = ()) -> Program:
+        """The same; what it says is yet to be read."""
+        return self._programs.udc(*self._next(*words), *also, **ELSEWHERE)
 
     def again(self, *words: str, also: tuple[str, ...] = ()) -> Program:
         """One that the page told before."""
@@ -65,9 +76,12 @@ class Terminal:
         assert ended == code, err
         return (out + err).strip()
 
+    def aside(self, *words: str) -> str:
+        """A command that the page does not tell; what it puts."""
+        return self._programs.ask(*words, **ELSEWHERE)[1]
+
     def listed(self) -> set[str]:
-        _, out, _ = self._programs.ask("ls", "--json", **ELSEWHERE)
-        return {row["name"] for row in json.loads(out or "[]")}
+        return {row["name"] for row in json.loads(self.aside("ls", "--json") or "[]")}
 
 
 ELSEWHERE = {"HOME": "/nonexistent"}
@@ -75,7 +89,7 @@ ELSEWHERE = {"HOME": "/nonexistent"}
 
 @pytest.mark.timeout(120)
 def test_it_goes_as_the_page_says(programs: Programs) -> None:
-    terminal = Terminal(programs)
+    terminal = Terminal(programs, commands(PAGE))
     mesh = terminal.start("mesh", also=("--port-base", "0"))
     notes = terminal.start("run", "notes.py")
     until(lambda: "Notes" in terminal.listed())

@@ -27,13 +27,14 @@ if TYPE_CHECKING:
     )
     from udc.droplet import Droplet
     from udc.errors import BusinessError, DeliveryError, PeerError, UdcError
-    from udc.messages import Message, MessageType, Peer, Priority, Reply
+    from udc.messages import ChatReply, Message, MessageType, Peer, Priority, Reply
     from udc.surface._base import Endpoint, HttpRequest, HttpResponse
 
 __version__ = "0.1.0"
 
 __all__ = [
     "BusinessError",
+    "ChatReply",
     "Context",
     "DeliveryError",
     "Droplet",
@@ -79,7 +80,7 @@ _HOMES: Final = {
     ),
     "udc.droplet": ("Droplet",),
     "udc.errors": ("BusinessError", "DeliveryError", "PeerError", "UdcError"),
-    "udc.messages": ("Message", "MessageType", "Peer", "Priority", "Reply"),
+    "udc.messages": ("ChatReply", "Message", "MessageType", "Peer", "Priority", "Reply"),
     "udc.surface._base": ("Endpoint", "HttpRequest", "HttpResponse"),
 }
 _ROOMS: Final = ("asgi", "errors", "instrument", "testing")

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Final, Generic, Protocol, TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -36,6 +36,9 @@ class Database:
 
     Made by `open`.
     """
+
+    synchronous: ClassVar[str] = "FULL"
+    """SQLite's pragma. Less may be enough for a subclass that nobody pulls the plug on: a test's."""
 
     def __init__(self, writer: sqlite3.Connection, connect: Callable[[], sqlite3.Connection] | None, *, threads: bool):
         self._writer = writer
@@ -65,7 +68,7 @@ class Database:
         """
 
         def opened() -> sqlite3.Connection:
-            connection = _connect(path)
+            connection = _connect(path, synchronous=cls.synchronous)
             try:
                 _migrate(connection, migrations, path)
             except BaseException:
@@ -75,7 +78,7 @@ class Database:
 
         writer = await anyio.to_thread.run_sync(opened) if threads else opened()
         # Each connection to `:memory:` is a database of its own: there the writer reads, too.
-        connect = None if str(path) == MEMORY else lambda: _connect(path, read_only=True)
+        connect = None if str(path) == MEMORY else lambda: _connect(path, synchronous=cls.synchronous, read_only=True)
         database = cls(writer, connect, threads=threads)
         try:
             yield database
@@ -228,7 +231,7 @@ class _Write(Generic[T]):
         return self._value  # type: ignore[return-value]  # set by `run`, since it did not raise
 
 
-def _connect(path: Path | str, *, read_only: bool = False) -> sqlite3.Connection:
+def _connect(path: Path | str, *, synchronous: str, read_only: bool = False) -> sqlite3.Connection:
     if str(path) != MEMORY:
         # SQLite gives its journal files the mode of the database.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
@@ -236,7 +239,7 @@ def _connect(path: Path | str, *, read_only: bool = False) -> sqlite3.Connection
     connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     try:
         connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute(f"PRAGMA synchronous={synchronous}")
         connection.execute("PRAGMA foreign_keys=ON")
         if read_only:
             connection.execute("PRAGMA query_only=ON")

@@ -7,6 +7,7 @@ run with its lifespan switched off, say) are answered 503 NOT_READY with the rem
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Final, Protocol, TypeAlias
@@ -14,6 +15,8 @@ from typing import Any, Final, Protocol, TypeAlias
 import anyio
 from anyio.abc import TaskStatus
 
+from udc._bodies import CallerLeft, Event, Receive, TooLarge, TooLate, abandon, begin, read, whole
+from udc._foreign_server import heeded
 from udc._ids import system
 from udc.errors import LifecycleError, NotReady
 from udc.surface._base import HttpRequest, HttpResponse, Standing, Surface, requested
@@ -22,8 +25,6 @@ from udc.surface.headers import HeaderNames
 from udc.wire.faults import encode_error
 
 Scope: TypeAlias = MutableMapping[str, Any]  # Any: ASGI's own
-Event: TypeAlias = MutableMapping[str, Any]  # Any: ASGI's own
-Receive: TypeAlias = Callable[[], Awaitable[Event]]
 Send: TypeAlias = Callable[[Event], Awaitable[None]]
 Until: TypeAlias = Callable[[], Awaitable[None]]
 
@@ -40,6 +41,11 @@ class Hosted(Protocol):
     @property
     def surface(self) -> Surface:
         """Where its requests go."""
+        ...
+
+    @property
+    def grace_seconds(self) -> float:
+        """How long work in flight may go on when it stops."""
         ...
 
     async def serve(self, *, task_status: TaskStatus[None]) -> None:
@@ -96,8 +102,9 @@ class App:
             async with anyio.create_task_group() as tasks:
                 await tasks.start(_serve, self._hosted)
                 started = True
-                await send({"type": "lifespan.startup.complete"})
-                await receive()
+                with heeded(self._hosted.request_stop, grace_seconds=self._hosted.grace_seconds):
+                    await send({"type": "lifespan.startup.complete"})
+                    await receive()
                 self._hosted.request_stop()
         except Exception as error:
             kind = "shutdown" if started else "startup"
@@ -113,13 +120,10 @@ class App:
             return
         surface = hosted.surface
         try:
-            body = await _body(receive, surface.max_body_bytes)
-        except _CallerLeft:
+            response = await _take_body(request, receive, surface, scope)
+        except CallerLeft:
             return  # half a request: nothing runs, and nobody would read the answer
-        if body is None:
-            response = surface.refuse_body(request)
-        else:
-            request.body = body
+        if response is None:
             request.disconnected = partial(_until_disconnect, receive)
             response = await surface.handle(request)
         whole = response.body
@@ -178,23 +182,35 @@ def _request(scope: Scope, names: HeaderNames) -> HttpRequest:
     )
 
 
-class _CallerLeft(Exception):
-    """The caller went away before the end of its request."""
+def request_of(scope: Scope) -> HttpRequest:
+    """The request that an HTTP connection's scope tells of, without its body; for other adapters."""
+    return _request(scope, HeaderNames())
 
 
-async def _body(receive: Receive, limit: int) -> bytes | None:
-    """The whole body; `None` when it is over the limit."""
-    parts: list[bytes] = []
-    size = 0
-    while (event := await receive())["type"] == "http.request":
-        part: bytes = event.get("body", b"")
-        size += len(part)
-        if size > limit:
-            return None
-        parts.append(part)
-        if not event.get("more_body", False):
-            return b"".join(parts) if len(parts) > 1 else part
-    raise _CallerLeft
+async def _take_body(request: HttpRequest, receive: Receive, surface: Surface, scope: Scope) -> HttpResponse | None:
+    """Give the request its body; the answer to one that gets none."""
+    begun = begin(receive)
+    limit = surface.max_body_bytes
+    try:
+        body = whole(begun, limit)
+        if body is None:
+            if (refusal := surface.turned_away(request)) is not None:
+                await abandon(begun)
+                return refusal
+            body = await read(begun, receive, limit=limit, seconds=surface.body_timeout_seconds)
+    except TooLarge:
+        return surface.turned_away(request) or surface.refuse_body(request)
+    except TooLate:
+        return _closing(surface.refuse_late(request), scope)
+    request.body = body
+    return None
+
+
+def _closing(response: HttpResponse, scope: Scope) -> HttpResponse:
+    """The answer after which the connection is of no use: it still holds a body that nobody waits for."""
+    if not scope.get("http_version", "1.1").startswith("1"):
+        return response
+    return replace(response, headers=(*response.headers, ("connection", "close")))
 
 
 def _headers(response: HttpResponse) -> list[tuple[bytes, bytes]]:
@@ -251,3 +267,7 @@ async def _close(body: AsyncIterator[bytes]) -> None:
 async def _until_disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
+
+
+close_stream = _close
+"""For other adapters."""

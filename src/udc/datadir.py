@@ -26,6 +26,9 @@ _SECRET_BYTES: Final = 32
 _MAX_NAME: Final = 100
 _MAX_SLOTS: Final = 10_000
 
+_MESH: Final = "mesh"
+"""Whose slot says that a mesh runs. The ids of droplets that claim slots are numbers."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeshFile:
@@ -53,14 +56,17 @@ class Slot:
     def __init__(self, *, number: int, path: Path, lock: int) -> None:
         self.number = number
         self.path = path
-        self._lock: int | None = lock
+        self._locks = [lock]
+
+    def hold(self, lock: int) -> None:
+        """Hold this lock as well, from now on and as long."""
+        self._locks.append(lock)
 
     def close(self) -> None:
         """Let go of it; the next instance may take it. May be called twice."""
-        if self._lock is not None:
-            # The lock file stays: were it removed, two processes could hold two files of the same name.
-            os.close(self._lock)
-            self._lock = None
+        # The lock files stay: were they removed, two processes could hold two files of the same name.
+        while self._locks:
+            os.close(self._locks.pop())
 
     def __enter__(self) -> Slot:
         return self
@@ -87,6 +93,9 @@ class DataDirectory:
     def read_mesh(self) -> MeshFile | None:
         """Where the running mesh is; `None` when there is none: no file, an unreadable one, or a dead process.
 
+        A mesh that was killed leaves its file behind, and its process id may be somebody else's by now: where there is
+        a mark of `claim_mesh`, somebody must hold it.
+
         Nor where another user may have written the file: who follows it trusts the keys of the Registry it names.
         """
         path = self.root / "mesh.json"
@@ -100,7 +109,7 @@ class DataDirectory:
                 self._told = True
                 _log.warning("the mesh file is left alone: %s", error)
             return None
-        if not isinstance(found, dict) or not _alive(found.get("pid")):
+        if not isinstance(found, dict) or not _alive(found.get("pid")) or _forsaken(self._mark):
             return None
         urls = {name: found.get(name) for name in ("registry", "orchestrator", "dashboard")}
         return MeshFile(pid=found["pid"], **{name: url for name, url in urls.items() if isinstance(url, str)})
@@ -182,9 +191,8 @@ class DataDirectory:
         Raises:
             ConfigError: no slot is free.
         """
-        name = _file_name(str(droplet_id))
         for number in range(_MAX_SLOTS):
-            path = self.directory("droplets", name, str(number))
+            path = self.directory(*self._slot(droplet_id, number).relative_to(self.root).parts)
             lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -196,6 +204,24 @@ class DataDirectory:
                 raise
             return Slot(number=number, path=path, lock=lock)
         raise ConfigError([f"{self.root}: all {_MAX_SLOTS} slots of droplet {droplet_id} are taken"])
+
+    def claim_mesh(self) -> Slot:
+        """The slot of the mesh that runs here: number 0, unless one runs already."""
+        slot = self.claim_slot(_MESH)
+        if slot.number == 0:
+            # A lock of its own, since who looks for a mesh takes it for a moment: that must not keep one from starting.
+            mark = os.open(self._mark, os.O_RDWR | os.O_CREAT, 0o600)
+            fcntl.flock(mark, fcntl.LOCK_EX)
+            slot.hold(mark)
+            self.remove_mesh()  # of one that was killed: our mark must not vouch for it
+        return slot
+
+    @property
+    def _mark(self) -> Path:
+        return self._slot(_MESH, 0) / "runs"
+
+    def _slot(self, droplet_id: DropletId, number: int) -> Path:
+        return self.root / "droplets" / _file_name(str(droplet_id)) / str(number)
 
     def _scratch(self, path: Path, text: str) -> Path:
         """A new file of mode 0600 beside `path`, with the text on the disk."""
@@ -217,6 +243,21 @@ def _alive(pid: Any) -> bool:  # Any: a JSON value
         return False
     except PermissionError:  # somebody else's, but alive
         return True
+    return True
+
+
+def _forsaken(lock: Path) -> bool:
+    """Whether there is such a lock file, and nobody holds it."""
+    try:
+        handle = os.open(lock, os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    finally:
+        os.close(handle)  # and with it, the lock
     return True
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from heapq import nsmallest
 from typing import Final, Protocol
@@ -51,12 +51,20 @@ class StaticDirectory:
         peers: those known without a Registry.
         well_known: more peers, each under a further word (`{"registry": Peer(...)}`); they outlive `replace`.
             A peer of `peers` with the same id stands in for it.
+        beside: asked each time for peers that may come and go, when no other is meant.
 
     Raises:
         ConfigError: two peers have one id, or a peer has neither id nor name.
     """
 
-    def __init__(self, peers: Iterable[Peer] = (), *, well_known: Mapping[str, Peer] | None = None) -> None:
+    def __init__(
+        self,
+        peers: Iterable[Peer] = (),
+        *,
+        well_known: Mapping[str, Peer] | None = None,
+        beside: Callable[[], Iterable[Peer]] = tuple,
+    ) -> None:
+        self._beside = beside
         self._well_known = dict(well_known or {})
         self.replace(peers)
 
@@ -112,13 +120,13 @@ class StaticDirectory:
         """
         known = self._by_id.get(wanted)
         if isinstance(wanted, int):
-            return known
+            return known or next((peer for peer in self._beside() if peer.id == wanted), None)
         found = self._by_name.get(wanted) or self._by_folded_name.get(wanted.casefold(), [])
         if known is not None and known not in found:
             found = [known, *found]
         if len(found) > 1:
             raise ambiguous(wanted, [peer.id for peer in found])
-        return found[0] if found else None
+        return found[0] if found else next((peer for peer in self._beside() if peer.name == wanted), None)
 
 
 def wanted_of(target: DropletId) -> DropletId:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from udc._wiring.surroundings import Surroundings
 
 _ATTRIBUTES: Final = ("id", "name", "steward", "version", "capabilities", "needs", "wants", "endpoints")
-_OURS: Final = ("on", "mesh", "run", "_host", "_inside", "_definition")
+_OURS: Final = ("on", "mesh", "run", "_host", "_outline", "_attached", "_inside", "_definition")
 """What a subclass must not have of its own: a method of the same name would be called in place of ours."""
 
 
@@ -149,6 +149,22 @@ class Droplet:
         from udc._wiring.surroundings import Surroundings
 
         return compose(self._definition(), surroundings or Surroundings.of_process())
+
+    def _outline(self) -> Sequence[Endpoint]:
+        """The endpoints that it will have, but for what its configuration adds; for adapters."""
+        from udc._wiring.outline import outline  # here for the same reason
+
+        return outline(self._definition())
+
+    def _attached(self, *, alone: bool) -> Hosted:
+        """Make ready for one life in an application; called by adapters.
+
+        Args:
+            alone: no other droplet is in that application.
+        """
+        from udc._wiring.surroundings import Surroundings  # here for the same reason
+
+        return self._host(Surroundings.of_process(identity_aliases=alone))
 
     def _definition(self) -> Definition:
         from udc._wiring.definition import Definition  # here, because a running droplet's parts cost start-up time

@@ -156,6 +156,30 @@ class Peer:
         return self.name or (str(self.id) if self.id is not None else self.endpoint)
 
 
+@dataclass(frozen=True, slots=True)
+class ChatReply:
+    """What is said in answer to one message of a conversation (contract section 2).
+
+    Returned by `ctx.chat`, and by chat handlers that have more to say than a text.
+
+    Attributes:
+        response: what is said.
+        confidence: how sure the one who says it is, 0 to 1.
+        context: what is known now, to be sent with the next message.
+
+    Raises:
+        ValueError: the confidence is not between 0 and 1.
+    """
+
+    response: str
+    confidence: float = 1.0
+    context: Mapping[str, Any] = field(default_factory=dict[str, Any])  # Any: JSON values
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.confidence <= 1:
+            raise ValueError(f"confidence is {self.confidence}, not between 0 and 1")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
     """A peer's receipt for a message it took (contract section 3).

@@ -26,7 +26,8 @@ LAYERS: dict[str, int] = {
     "udc.services": 4, "udc.services.*": 4, "udc.stats": 4, "udc.surface.*": 4, "udc.tasks": 4, "udc.tasks.*": 4,
     "udc._runtime": 4,
     # L5 adapters
-    "udc.asgi": 5, "udc._serve": 5, "udc._serve.*": 5,
+    "udc.asgi": 5, "udc._bodies": 5, "udc._foreign_server": 5, "udc._serve": 5, "udc._serve.*": 5,
+    "udc._host": 5, "udc._attachment": 5, "udc.starlette": 5, "udc.fastapi": 5, "udc.aiohttp": 5,
     # L6 façade
     "udc.droplet": 6, "udc._wiring": 6, "udc._wiring.*": 6, "udc": 6,
     # L7 products
@@ -43,6 +44,9 @@ LAZY: dict[tuple[str, str], str] = {
     ("udc.cli.__main__", "udc.cli.app"): "typer is optional",
     ("udc.cli.app", "udc.cli"): "each command loads what it needs, for start-up time",
     ("udc.cli.app", "udc.messages"): "likewise",
+    ("udc.cli.tasks", "udc.cli"): "likewise",
+    ("udc.cli.tasks", "udc._ids"): "likewise",
+    ("udc.cli.tasks", "udc.clients"): "likewise",
     ("udc.cli.output", "rich"): "likewise",
     ("udc._wiring.program", "udc._serve"): "uvicorn is optional",
     ("udc._wiring.program", "udc._wiring.hosting"): "likewise",

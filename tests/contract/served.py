@@ -217,7 +217,8 @@ class SocketClient:
         address: str = "127.0.0.1",
     ) -> Answer:
         sent, body = _request(bearer, json, content, headers)
-        got = await self.client.request(method, path, headers=sent, content=body)
+        encoded = [(name.encode(), value.encode("latin-1")) for name, value in sent.items()]
+        got = await self.client.request(method, path, headers=encoded, content=body)
         return Answer(got.status_code, dict(got.headers), got.content)
 
 

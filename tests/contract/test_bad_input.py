@@ -12,7 +12,7 @@ from anyio.abc import SocketStream
 
 from tests.contract import served
 from tests.contract.served import ME, Answer, Client, Sample, World, envelope, settings, token, until
-from udc import asgi
+from udc import Droplet, asgi, command
 from udc._types import UNSET
 from udc.errors import ConfigError
 
@@ -288,16 +288,17 @@ async def test_a_body_of_two_megabytes(world: World) -> None:
         await message(client, json.dumps(envelope("echo", {"text": "x" * 2**21})).encode()), 413, "PAYLOAD_TOO_LARGE"
     )
     assert body["error"]["details"] == {"limit_bytes": 2**20}
-    refused(await client("POST", "/message", content=b"x" * 2**21), 413, "PAYLOAD_TOO_LARGE")
+    refused(await client("POST", "/message", content=b"x" * 2**21), 401, "UNAUTHORIZED")  # nobody's: not even read
     await lives(client, droplet)
 
 
 async def test_a_body_of_two_megabytes_without_its_length(world: World) -> None:
     droplet = Sample()
     client = await world.serve(droplet)
+    bearer = {"authorization": f"Bearer {token('write')}"}
     if world.server is None:
         parts = [{"type": "http.request", "body": b"x" * 65536, "more_body": True} for _ in range(32)]
-        connection = served.Connection(world.app, served.http_scope("POST", "/message"), parts)
+        connection = served.Connection(world.app, served.http_scope("POST", "/message", bearer), parts)
         refused(await connection.run(), 413, "PAYLOAD_TOO_LARGE")
         assert len(parts) > 10  # the rest was never read
     else:
@@ -306,7 +307,7 @@ async def test_a_body_of_two_megabytes_without_its_length(world: World) -> None:
             for _ in range(32):
                 yield b"x" * 65536
 
-        got = await world.server.client.post("/message", content=parts_())
+        got = await world.server.client.post("/message", content=parts_(), headers=bearer)
         refused(Answer(got.status_code, dict(got.headers), got.content), 413, "PAYLOAD_TOO_LARGE")
     await lives(client, droplet)
 
@@ -350,6 +351,19 @@ async def test_seventeen_hops(world: World) -> None:
     assert (await message(client, envelope(hops=16))).status == 200
 
 
+class Gathering(Droplet):
+    id, name, steward = ME, "Gathering", "tests"
+
+    def __init__(self) -> None:
+        super().__init__(config=settings())
+        self.runs = 0
+
+    @command("gather")
+    async def gather(self, data: dict[str, Any]) -> dict[str, Any]:
+        self.runs += 1
+        return data
+
+
 async def test_a_message_id_with_another_payload(world: World) -> None:
     droplet = Sample()
     client = await world.serve(droplet)
@@ -361,6 +375,27 @@ async def test_a_message_id_with_another_payload(world: World) -> None:
     for other in ({"payload": {"type": "store", "data": {"what": "b"}}}, {"message_type": "event"}):
         refused(await message(client, {**store, **other}), 409, "CONFLICT")
     await lives(client, droplet, "store a")
+
+
+async def test_a_message_id_with_its_keys_in_another_order_is_the_same_message(world: World) -> None:
+    droplet = Gathering()
+    client = await world.serve(droplet)
+    told = []
+    for payload in (
+        {"type": "gather", "data": {"a": 1, "b": [{"x": 1, "y": None}], "c": "\u00e9"}},
+        {"data": {"c": "\u00e9", "b": [{"y": None, "x": 1}], "a": 1}, "type": "gather"},
+    ):
+        body = {"message_type": "command", "message_id": "one", "payload": payload}
+        told.append((await client("POST", "/message", bearer=token("write"), json=body)).json())
+    assert [each["duplicate"] for each in told[1:]] == [True]
+    assert told[0]["data"] == told[1]["data"]
+    assert droplet.runs == 1
+    for changed in (
+        {"a": 1.5, "b": [{"x": 1, "y": None}], "c": "\u00e9"},
+        {"a": 1, "b": [{"y": 1, "x": None}], "c": "\u00e9"},
+    ):
+        body = {"message_type": "command", "message_id": "one", "payload": {"type": "gather", "data": changed}}
+        refused(await client("POST", "/message", bearer=token("write"), json=body), 409, "CONFLICT")
 
 
 async def test_the_trace_is_no_identity(world: World) -> None:
@@ -555,7 +590,8 @@ async def test_half_a_body_runs_nothing(world: World) -> None:
     whole = json.dumps(envelope()).encode()
     if world.server is None:
         incoming: list[Any] = [{"type": "http.request", "body": whole, "more_body": True}, {"type": "http.disconnect"}]
-        connection = served.Connection(world.app, served.http_scope("POST", "/message"), incoming)
+        scope = served.http_scope("POST", "/message", {"authorization": f"Bearer {token('write')}"})
+        connection = served.Connection(world.app, scope, incoming)
         await world.app(connection.scope, connection.receive, connection.send)
         assert connection.sent == []
     else:

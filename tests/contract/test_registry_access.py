@@ -91,6 +91,18 @@ async def test_nobody_changes_what_is_somebody_elses_but_an_admin(
     assert by_admin.status == (401 if enrolling else 200)  # who registers shows that droplet's own secret
 
 
+async def test_who_registers_another_droplet_does_not_become_it(world: World) -> None:
+    droplet, mesh, _ = await enrolled(world, 14)
+    boss = await droplet.enrol(16, permissions=["admin"])
+
+    told = await mesh.ask("POST", "/register?droplet_id=16", json=body(15), headers={"x-droplet-secret": boss})
+
+    assert (told.status, told.json()["id"]) == (200, 15)
+    assert "token" not in told.json()
+    own = await mesh.ask("POST", "/register", json=body(16), headers={"x-droplet-secret": boss})
+    assert claims_of(own.json()["token"])["droplet_id"] == 16
+
+
 @pytest.mark.parametrize(("method", "path", "sent"), CHANGES[3:])
 @pytest.mark.parametrize("audience", [MESH, f"{MESH}/1"])
 async def test_a_token_that_peers_have_seen_changes_nothing(
@@ -199,6 +211,17 @@ async def test_a_credential_takes_an_id_over_from_nobody(world: World) -> None:
 
     [row] = await mesh.others()
     assert [each["instance_id"] for each in row["instances"]] == ["i-14-1"]
+
+
+async def test_the_list_tells_who_joined_without_a_credential(world: World) -> None:
+    mesh = await serve(world)
+    nobody = body(15, name="Twin", instance_id=UNSET, metadata={}, anonymous=False)
+    assert (await mesh.ask("POST", "/register", json=nobody)).status == 200
+    await mesh.register(body(16, name="Twin", anonymous=True))
+
+    rows = {row["id"]: row.get("anonymous") for row in await mesh.others()}
+    assert rows == {15: True, 16: None}
+    assert (await mesh.get("/droplets/name/Twin"))["id"] == 16
 
 
 async def test_anonymity_can_be_switched_off_and_on(world: World) -> None:

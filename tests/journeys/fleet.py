@@ -20,6 +20,7 @@ from udc.errors import TokenError
 from udc.identity._base import Token
 from udc.identity.tokens import TokenKeeper, received_token
 from udc.instrument import Event, Instrument
+from udc.mesh.registry.storms import Lost
 from udc.services.presence import PresenceLoop
 
 URL = "http://127.0.0.1:8000"
@@ -37,15 +38,20 @@ class Call:
 
 
 class Registry:
-    """Section 6, as much of it as members see; its lease and interval are those of a mesh of more than 50."""
+    """Section 6, as much of it as members see; its lease and interval are those of a mesh of more than 50.
 
-    def __init__(self, *, spread_seconds: float = 30.0) -> None:
+    Args:
+        spread_seconds: what those are told who are not known any more; `None` = what ours tells them.
+    """
+
+    def __init__(self, *, spread_seconds: float | None = None) -> None:
         self.known: dict[tuple[int, str], dict[str, Any]] = {}
         self.calls: list[Call] = []
         self.forced: int | None = None
         self.down = False
         self.delay_seconds = 0.0
         self.spread_seconds = spread_seconds
+        self.lost = Lost(anyio.current_time)
         self.generation = 0
         self.expires_in = TOKEN_SECONDS
         self.beat_every = 10.0
@@ -76,7 +82,8 @@ class Registry:
             self.known.pop(key, None)
             return 200, {"ok": True}
         if key not in self.known:
-            details = {"spread_seconds": self.spread_seconds}
+            spread = self.lost.spread_seconds(key) if self.spread_seconds is None else self.spread_seconds
+            details = {"spread_seconds": spread}
             return 404, {"error": {"code": "NOT_FOUND", "message": "unknown", "details": details}}
         return 200, {"ok": True, **lease, "keys_revision": self.keys_revision, **self._token()}
 
@@ -109,7 +116,9 @@ class NoTokens:
 class Member:
     """One droplet, as far as its Registry is concerned."""
 
-    def __init__(self, number: int, registry: Registry, client: HttpClient, *, instance: str = "a") -> None:
+    def __init__(
+        self, number: int, registry: Registry, client: HttpClient, *, instance: str = "a", mesh_size: int = 0
+    ) -> None:
         self.id = number
         self.instance_id = f"{number:08x}-0000-4000-8000-00000000000{instance}"
         self.phase = "ready"
@@ -140,6 +149,7 @@ class Member:
             answered=adopt,
             ambient=ambient,
             instrument=instrument,
+            mesh_size=lambda: mesh_size,
         )
 
     def _now(self) -> dict[str, Any]:
@@ -160,7 +170,7 @@ class Fleet:
 
     def start(self, count: int) -> None:
         for number in range(101, 101 + count):
-            self.add(Member(number, self.registry, self.client))
+            self.add(Member(number, self.registry, self.client, mesh_size=count))
 
     def add(self, member: Member) -> Member:
         self.members.append(member)

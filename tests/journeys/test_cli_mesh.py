@@ -15,6 +15,8 @@ from typer.testing import CliRunner
 from tests.journeys.programs import STOPPING, Program, Programs, meeting_point, request, until
 from udc.cli.app import app
 
+pytestmark = pytest.mark.timeout(60)
+
 GREETER = '''
 import anyio
 from udc import Droplet, command, event, query
@@ -91,11 +93,14 @@ def test_the_mesh_says_where_it_is(programs: Programs) -> None:
     written = json.loads((data / "mesh.json").read_text())
     secret = (data / "secret").read_text()
     health = request(told["registry"], "/health")[1]
+    orchestrator = request(told["orchestrator"], "/health")[1]
     code, out, _ = mesh.stop()
 
-    assert told == {"registry": told["registry"], "orchestrator": None, "dashboard": None, "data": str(data)}
+    urls = {"registry": told["registry"], "orchestrator": told["orchestrator"], "dashboard": None}
+    assert told == {**urls, "data": str(data)}
     assert told["registry"].startswith("http://127.0.0.1:")
-    assert written == {"registry": told["registry"], "orchestrator": None, "dashboard": None, "pid": mesh.pid}
+    assert {name: written[name] for name in (*urls, "pid")} == {**urls, "pid": mesh.pid}
+    assert (orchestrator["id"], orchestrator["status"]) == (10, "active")
     assert (health["id"], health["status"]) == (1, "active")
     assert [stat.S_IMODE((data / name).stat().st_mode) for name in (".", "secret")] == [0o700, 0o600]
     assert (code, out) == (0, "")
@@ -106,11 +111,13 @@ def test_the_mesh_says_where_it_is(programs: Programs) -> None:
 
 
 def test_the_ports_are_chosen_one_by_one(programs: Programs) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    mesh = programs.udc("mesh", "--port-base", "0", "--registry-port", str(port), UDC_DROPLET__ID="50", PORT="9")
+    with socket.create_server(("127.0.0.1", 0)) as free, socket.create_server(("127.0.0.1", 0)) as other:
+        port, second = free.getsockname()[1], other.getsockname()[1]
+    chosen = ("--registry-port", str(port), "--orchestrator-port", str(second))
+    mesh = programs.udc("mesh", "--port-base", "0", *chosen, UDC_DROPLET__ID="50", PORT="9")
 
     assert mesh.line() == f"Registry serves at http://127.0.0.1:{port}\n"
+    assert mesh.line() == f"Orchestrator serves at http://127.0.0.1:{second}\n"
     assert mesh.line().startswith(f"the data directory is {programs.folder / '.udc'}")
     assert request(f"http://127.0.0.1:{port}", "/health")[1]["id"] == 1
     mesh.signal(signal.SIGINT)
@@ -247,6 +254,11 @@ def test_call_prints_what_comes_back(world: Programs) -> None:
     assert whole == "Hello x=y\n"
 
 
+def test_a_capability_is_called_as_handlers_call_it(world: Programs) -> None:
+    assert asked(world, "call", "greeting", "greet", "who=ada") == (0, "Hello ada\n", "")
+    assert json.loads(asked(world, "inspect", "greeting", "--json")[1])["id"] == 21
+
+
 def test_send_prints_the_receipt(world: Programs) -> None:
     told = asked(world, "send", "Greeter", "told", "what=news")
     unheard = asked(world, "send", "Greeter", "unheard", "--json")
@@ -292,6 +304,7 @@ def test_a_wrong_secret_is_refused(world: Programs, tmp_path: Any) -> None:
 
     assert (code, out) == (1, "")
     assert "does not take the secret" in err
+    assert "next attempt" not in err, "a command makes none"
 
 
 def test_the_operator_can_be_another(world: Programs) -> None:

@@ -137,3 +137,28 @@ async def test_an_unknown_name_says_who_there_is() -> None:
         await anyio.sleep(5)
         with pytest.raises(UnknownPeer, match="did you mean 'Billing'"):
             await people[2].mesh.query("Biling", "who")
+
+
+@pytest.mark.parametrize("status", [401, 500])
+async def test_a_registry_that_hears_nobody_does_not_make_everybody_disappear(status: int) -> None:
+    """It takes no beats, so it gives up all of them and tells who watches: nobody may believe that."""
+    async with mesh(*town(), config=STRANGERS) as world:
+        await anyio.sleep(5)
+        assert await ask(world, "Billing") == 31
+        world.registry.answer_with(status, path="/heartbeat")
+        for _ in range(90):
+            await anyio.sleep(1)
+            assert await ask(world, "Billing") == 31
+            assert await ask(world, "resize") in (32, 33)
+        assert (await world.request("GET", "Registry", "/droplets")).json() == [], "it has given up everybody"
+        world.registry.answer_with(None)
+        for _ in range(100):
+            await anyio.sleep(1)
+            assert await ask(world, "Billing") == 31
+        await world.stop("Billing")
+        with pytest.raises(PeerError, match="DEPENDENCY_UNAVAILABLE"):
+            await ask(world, "Billing")
+        told = world.events.of(PeersChanged, droplet="Caller")
+        assert [each.removed for each in told if each.removed] == [(31,)], (
+            "and who leaves then is believed to have left"
+        )

@@ -10,13 +10,16 @@ import anyio
 import pytest
 
 from tests.conftest import virtual_time
+from tests.journeys.many import registry
 from udc import Context, Droplet, query
 from udc.instrument import KeysFetched, RevocationsFailed, RevocationsFetched
+from udc.mesh.registry import Registry
 from udc.testing import World, mesh
 
 pytestmark = virtual_time
 ONE_BEAT = 11.0
 FETCH = 0.5
+ADMIN = [("x-droplet-secret", "s" * 32)]
 
 
 class Front(Droplet):
@@ -155,3 +158,44 @@ async def test_calls_go_on_while_keys_change() -> None:
             for _ in range(20):
                 await anyio.sleep(1)
                 assert await world.client.query("Front", "ask") == 42
+
+
+class TestWithTheRealRegistry:
+    """The same where the Registry is no fake: under 50 droplets it has them beat every 3 s."""
+
+    BEAT = 3.3
+
+    @staticmethod
+    async def _token(world: World, droplet_id: int) -> str:
+        asked = {"droplet_id": droplet_id, "secret": "s" * 32}
+        answer = await world.request("POST", "Registry", "/auth/token", json=asked, token=None)
+        assert answer.status == 200
+        return str(answer.json()["token"])
+
+    async def test_a_revoked_token(self) -> None:
+        async with mesh(registry(), Back()) as world:
+            await anyio.sleep(5)
+            token, other = await self._token(world, 77), await self._token(world, 78)
+            assert await _status(world, token) == 200
+            answer = await world.request(
+                "POST", "Registry", "/auth/revoke", json={"droplet_id": 77}, headers=ADMIN, token=None
+            )
+            assert answer.status == 200
+            assert await _until_refused(world, token) <= self.BEAT + FETCH
+            assert await _status(world, other) == 200
+
+    async def test_a_leaked_key(self) -> None:
+        async with mesh(registry(), Front(), Back()) as world:
+            await anyio.sleep(5)
+            token = await self._token(world, 77)
+            assert await _status(world, token) == 200
+            assert await world.client.query("Front", "ask") == 42
+            real = world.droplet("Registry")
+            assert isinstance(real, Registry)
+
+            await real.rotate_keys(leaked=True)
+
+            assert await _until_refused(world, token) <= self.BEAT + FETCH
+            assert await _status(world, await self._token(world, 77)) == 200
+            await anyio.sleep(10)
+            assert await world.client.query("Front", "ask") == 42, "droplets have got new tokens by themselves"

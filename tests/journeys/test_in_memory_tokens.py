@@ -13,7 +13,7 @@ from udc import Context, Droplet, PeerError, query
 from udc.instrument import AuthenticationFailed, KeysFetched, TokenFailed, TokenRenewed
 from udc.testing import Keys, World, mesh
 
-pytestmark = virtual_time
+pytestmark = [virtual_time, pytest.mark.timeout(30)]
 HOUR = 3600
 
 
@@ -50,6 +50,7 @@ async def test_a_refused_token_is_renewed_once() -> None:
         assert len(_renewals(world, "fullpotential.droplets/51")) == 2
 
 
+@pytest.mark.timeout(30)
 async def test_tokens_are_renewed_in_the_background_while_calls_go_on() -> None:
     async with mesh(Front(), Back()) as world:
         began = anyio.current_time()
@@ -71,9 +72,31 @@ async def test_tokens_are_renewed_in_the_background_while_calls_go_on() -> None:
         assert not world.events.of(AuthenticationFailed)
 
 
+async def test_a_registry_that_hangs_costs_a_first_call_a_second_and_the_next_nothing() -> None:
+    async with mesh(Front(), Back()) as world:
+        await anyio.sleep(6)  # by then the mesh's token is at hand
+        world.faults.pause("Registry")
+        took: list[float] = []
+        for _ in range(3):
+            began = anyio.current_time()
+            assert await world.client.query("Front", "ask") == 42
+            took.append(anyio.current_time() - began)
+        assert took[0] <= 1.1
+        assert max(took[1:]) <= 0.1
+
+
+async def test_with_the_registry_away_a_peer_that_was_never_called_can_be() -> None:
+    async with mesh(Front(), Back()) as world:
+        await anyio.sleep(6)
+        world.registry.down()
+        await anyio.sleep(HOUR / 4)
+        assert await world.client.query("Front", "ask") == 42
+
+
 async def test_an_unknown_key_is_fetched_once() -> None:
     async with mesh(Back()) as world:
         assert await world.client.query("Back", "answer") == 42
+        await anyio.sleep(1)  # the fetch that follows the registration is over
         before = len(world.events.of(KeysFetched, droplet="Back"))
         world.registry.rotate_keys()
 

@@ -284,7 +284,8 @@ async def test_nothing_is_registered_before_the_port_is_open(tmp_path: Path) -> 
         await tasks.start(lambda *, task_status: first.serve(task_status=task_status))
         await anyio.sleep(10)
         assert [c for c in registry.calls if c.path == "/register"] == []
-        assert "GET /livez there is not answered" in alone.events[-1].error
+        failed = [event for event in alone.events if isinstance(event, RegistrationFailed)]
+        assert "GET /livez there is not answered" in failed[-1].error
 
         other = Echo()._host(alone.surroundings(**settings))  # somebody else sits at our address
         network.register("http://127.0.0.1:8014", other.surface)

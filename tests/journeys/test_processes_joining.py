@@ -14,6 +14,8 @@ import pytest
 from tests.journeys.processes import Caller, House, Measured, always, seconds_until, served, until
 from tests.journeys.programs import meeting_point, message, request
 
+pytestmark = pytest.mark.timeout(60)
+
 
 def test_droplets_started_before_their_registry_join_it_when_it_comes(house: House, measured: Measured) -> None:
     echo, asker = served(house.droplet("Echo"), house.droplet("Asker"))
@@ -35,7 +37,6 @@ def test_droplets_started_before_their_registry_join_it_when_it_comes(house: Hou
     ]
 
 
-@pytest.mark.timeout(30)
 def test_one_that_met_its_registry_late_keeps_its_receipts_too(house: House) -> None:
     """kill -9, restarted: what was done more than a second ago is not done again."""
     echo = house.droplet("Echo").serving()
@@ -70,7 +71,6 @@ def _answered(url: str, sent: dict[str, object], token: str) -> dict[str, object
     return answer if status == 200 else None
 
 
-@pytest.mark.timeout(30)
 @pytest.mark.parametrize("end", ["stopped", "killed"])
 def test_droplets_follow_a_registry_that_moves_to_another_port(house: House, measured: Measured, end: str) -> None:
     """The same data directory, another port: `mesh.json` says where, and no call fails meanwhile."""

@@ -22,11 +22,12 @@ from tests.journeys.processes import (
 )
 from tests.journeys.programs import request
 
+pytestmark = pytest.mark.timeout(60)
+
 USUAL_LEASE = 9.0
 """In a mesh of less than 50 droplets."""
 
 
-@pytest.mark.timeout(30)
 def test_a_registry_that_takes_5_seconds_to_answer_loses_nobody(house: House, measured: Measured) -> None:
     """For longer than a lease of the usual length, nobody is lost, and calls take no longer."""
     mesh = house.mesh().serving()
@@ -52,7 +53,6 @@ def test_a_registry_that_takes_5_seconds_to_answer_loses_nobody(house: House, me
     assert caller.failures == []
 
 
-@pytest.mark.timeout(40)
 def test_tokens_last_to_their_end_while_the_registry_is_away(house: House, measured: Measured) -> None:
     """Calls go on until the last token has ended, then say why not, and go on again when the Registry is back."""
     life = 6
@@ -78,7 +78,6 @@ def test_tokens_last_to_their_end_while_the_registry_is_away(house: House, measu
     assert echo.log.read_text().count("Traceback") == 0
 
 
-@pytest.mark.timeout(30)
 def test_no_accepted_registration_is_lost_when_the_registry_is_killed(house: House, measured: Measured) -> None:
     registry = house.registry().serving()
     port = registry.port

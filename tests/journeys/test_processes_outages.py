@@ -24,6 +24,8 @@ from tests.journeys.processes import (
 )
 from udc.datadir import DataDirectory
 
+pytestmark = pytest.mark.timeout(60)
+
 
 @dataclass
 class Town:
@@ -82,7 +84,6 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
         yield made
 
 
-@pytest.mark.timeout(40)
 @pytest.mark.parametrize("mood", [500, 401, 404, 409])
 def test_a_registry_out_of_order_stops_no_call(town: Town, mood: Mood, measured: Measured) -> None:
     with town.without_failures(measured):
@@ -93,7 +94,6 @@ def test_a_registry_out_of_order_stops_no_call(town: Town, mood: Mood, measured:
         measured(lost=lost, back=back)
 
 
-@pytest.mark.timeout(40)
 def test_a_registry_that_gave_everybody_up_stops_no_call(tmp_path: Path, measured: Measured) -> None:
     """It lived, and nobody reached it for two leases: when they do again, it knows nobody."""
     with founded(tmp_path) as town:
@@ -113,7 +113,6 @@ def test_a_registry_that_gave_everybody_up_stops_no_call(tmp_path: Path, measure
     assert caller.failures == []
 
 
-@pytest.mark.timeout(40)
 def test_a_registry_killed_and_restarted_on_its_data_forgets_nobody(town: Town, measured: Measured) -> None:
     with town.without_failures(measured):
         town.registry.kill()
@@ -126,7 +125,6 @@ def test_a_registry_killed_and_restarted_on_its_data_forgets_nobody(town: Town, 
     assert at_once == {1, 21, 22}
 
 
-@pytest.mark.timeout(40)
 def test_a_registry_restarted_empty_hears_of_everybody_again(town: Town, measured: Measured) -> None:
     """No memory, and other keys: tokens are refused and renewed on the way."""
     empty = DataDirectory(town.house.folder / "empty")

@@ -24,6 +24,8 @@ from tests.journeys.processes import (
 )
 from tests.journeys.programs import message, request
 
+pytestmark = pytest.mark.timeout(60)
+
 
 @dataclass
 class Pair:
@@ -56,7 +58,6 @@ def pair(house: House) -> Pair:
     return made
 
 
-@pytest.mark.timeout(30)
 def test_an_instance_killed_is_out_of_rotation_within_its_lease(pair: Pair, measured: Measured) -> None:
     with (caller := pair.caller()).calling():
         until(lambda: caller.made > 3)
@@ -74,7 +75,6 @@ def test_an_instance_killed_is_out_of_rotation_within_its_lease(pair: Pair, meas
     assert (row["endpoint"], row["status"], len(row["instances"])) == (pair.second.url, "active", 1)
 
 
-@pytest.mark.timeout(30)
 def test_an_instance_stopped_with_work_in_flight_loses_none(pair: Pair, measured: Measured) -> None:
     """Four callers of queries and eight commands at a time; one of the two instances is told to stop."""
     over, orders = threading.Event(), _Orders()
@@ -123,7 +123,6 @@ class _Orders:
                 self.refused.append((status, answer))
 
 
-@pytest.mark.timeout(30)
 def test_a_command_is_done_once_though_its_droplet_was_restarted(house: House, measured: Measured) -> None:
     """A graceful restart on the same data: the same message gets the same receipt."""
     registry = house.registry().serving()

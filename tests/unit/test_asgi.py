@@ -21,6 +21,8 @@ class Echo:
     """A surface that keeps what it was asked."""
 
     max_body_bytes = 10
+    body_timeout_seconds = 30.0
+    closed_paths = frozenset({"/closed"})
 
     def __init__(self, response: HttpResponse | None = None) -> None:
         self.response = response or HttpResponse(body=b"{}")
@@ -33,6 +35,12 @@ class Echo:
     def refuse_body(self, request: HttpRequest) -> HttpResponse:
         return HttpResponse(status=413, body=b"too large")
 
+    def refuse_late(self, request: HttpRequest) -> HttpResponse:
+        return HttpResponse(status=408, body=b"too late")
+
+    def turned_away(self, request: HttpRequest) -> HttpResponse | None:
+        return HttpResponse(status=401, body=b"go away") if request.path in self.closed_paths else None
+
 
 class Stub:
     """Hosts a surface; each life may go wrong in a way of its own."""
@@ -44,6 +52,8 @@ class Stub:
         self.asked = anyio.Event()
         self.crash = anyio.Event()
         self.ended = False
+
+    grace_seconds = 1.0
 
     def _host(self) -> Stub:
         self.lives += 1

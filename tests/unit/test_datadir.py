@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import stat
@@ -44,6 +45,34 @@ def test_a_dead_mesh_is_none(data: DataDirectory) -> None:
     data.write_mesh(MeshFile(pid=ended.pid))
 
     assert data.read_mesh() is None
+
+
+def test_a_mesh_that_was_killed_is_none_though_its_process_id_is_somebodys_now(data: DataDirectory) -> None:
+    mesh = MeshFile(registry="http://127.0.0.1:8000", pid=os.getpid())
+    with data.claim_mesh() as slot:
+        data.write_mesh(mesh)
+        assert (slot.number, data.read_mesh()) == (0, mesh)
+        assert DataDirectory(data.root).read_mesh() == mesh
+    assert data.read_mesh() is None
+
+    with data.claim_mesh() as again:
+        assert again.number == 0
+        assert data.read_mesh() is None, "nobody vouches for the old one"
+        data.write_mesh(mesh)
+        with data.claim_mesh() as second:
+            assert second.number == 1
+            assert data.read_mesh() == mesh, "who comes too late takes nothing away"
+        assert data.read_mesh() == mesh
+
+
+def test_who_looks_keeps_no_mesh_from_starting(data: DataDirectory) -> None:
+    data.claim_mesh().close()
+    data.write_mesh(MeshFile(pid=os.getpid()))
+    with (data.root / "droplets/mesh/0/runs").open("r+b") as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        threading.Timer(0.02, fcntl.flock, (looking.fileno(), fcntl.LOCK_UN)).start()
+        with data.claim_mesh() as slot:
+            assert slot.number == 0
 
 
 @pytest.mark.parametrize(

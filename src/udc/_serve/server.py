@@ -10,7 +10,8 @@ from typing import Final
 import anyio
 import uvicorn
 
-from udc.asgi import App, Event, Receive, Scope, Send
+from udc._bodies import Event, Receive
+from udc.asgi import App, Scope, Send
 
 # Longer than clients of our own keep idle connections (30 s): who closes first never loses a request.
 _KEEP_ALIVE_SECONDS: Final = 65
@@ -52,6 +53,11 @@ class Server(uvicorn.Server):
         """Close: what is open then may go on for this long (without a limit uvicorn waits for ever)."""
         self.config.timeout_graceful_shutdown = within_seconds
         self.should_exit = True
+
+    def stop_accepting(self) -> None:
+        """Leave new connections to whoever else has the socket; those that are open go on."""
+        for server in self.servers:
+            server.close()
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:

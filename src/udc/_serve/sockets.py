@@ -23,10 +23,12 @@ class Bound:
 
     Attributes:
         host: as it was asked for.
+        kept: another process keeps it open too: who connects while this one stops, waits for the next.
     """
 
     socket: socket.socket
     host: str
+    kept: bool = False
 
     @property
     def port(self) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 
 from udc._clock import loop_clock
 from udc._runtime import Runtime
-from udc._wiring import membership, nearby, outgoing, trust, work
+from udc._wiring import membership, nearby, outgoing, reporting, trust, work
 from udc._wiring.definition import Definition, Premises
 from udc._wiring.facts import make_facts, secrets_of
 from udc._wiring.hosted import Hosted
@@ -16,15 +16,17 @@ from udc._wiring.life import make_plan
 from udc._wiring.settings import Settings
 from udc._wiring.storage import Storage
 from udc._wiring.surroundings import Surroundings
+from udc._wiring.telling import Standing, tell_of_other_keys
 from udc.dispatch.contexts import Contexts
 from udc.dispatch.run import Dispatcher, DispatchLimits
 from udc.identity.instance_key import InstanceKey
 from udc.identity.revocations import Revocations
 from udc.identity.verify import TokenVerifier
-from udc.instrument import Instrument, MessageHandled, Only, PhaseChanged, RegistrationAccepted
+from udc.instrument import Instrument, MessageHandled, Only, PhaseChanged, PresenceChanged, RegistrationAccepted
 from udc.lifecycle import Lifecycle
 from udc.rings import EventRing, LogRing
 from udc.services.dependencies import DependencyWatch
+from udc.services.telemetry import CallRecords
 from udc.stats import Stats
 from udc.surface.border import Busy
 from udc.surface.facts import ProofBook
@@ -53,8 +55,8 @@ class Composition:
         self.lifecycle = Lifecycle()
         self._observers(definition)
         self._identity(definition)
-        self.settled = definition.settle(self._premises())
         self._messaging(definition)
+        self.settled = definition.settle(self._premises())
         self._work()
         self.membership = membership.of(self)
         if self.membership.registry is not None:
@@ -77,14 +79,16 @@ class Composition:
         self.instance_key = InstanceKey.generate()
         self.proofs = ProofBook(facts=self.facts, key=self.instance_key, ambient=self.ambient)
         hooks = (*definition.hooks, *self.surroundings.hooks)
+        self.calls = CallRecords()
         consequences = Only(
             {
                 MessageHandled: self._note_command,
                 PhaseChanged: lambda _: self.membership.changed(),
+                PresenceChanged: self._note_presence,
                 RegistrationAccepted: lambda _: self.storage.joined(),
             }
         )
-        self.instrument = Instrument([self.stats, self.events, consequences, *hooks])
+        self.instrument = Instrument([self.stats, self.events, self.calls, Standing(), consequences, *hooks])
 
     def _identity(self, definition: Definition) -> None:
         config = self.settings.config
@@ -100,6 +104,8 @@ class Composition:
             config, me=self.facts.id, nearby=self.nearby, revocations=denied, **made
         )
         self.verifier = definition.verifier or verifier
+        if self.verifier is verifier:
+            tell_of_other_keys(self.settings, self.nearby)
         # Only our own way of checking looks at the list, so only then is it read.
         self.revocations = denied if isinstance(self.verifier, TokenVerifier) else None
         self.tokens, self.token_service = trust.make_tokens(
@@ -117,6 +123,7 @@ class Composition:
             loopback=self.settings.loopback,
             public_key=self.instance_key.public_key,
             client=self.client,
+            directory=self.directory,
             ambient=self.ambient,
             threads=self.surroundings.threads,
         )
@@ -124,7 +131,11 @@ class Composition:
     def _messaging(self, definition: Definition) -> None:
         config = self.settings.config
         self.directory = outgoing.make_discovery(
-            self.settings, ambient=self.ambient, instrument=self.instrument, threads=self.surroundings.threads
+            self.settings,
+            nearby=self.nearby,
+            ambient=self.ambient,
+            instrument=self.instrument,
+            threads=self.surroundings.threads,
         )
         self.storage = Storage(
             self.settings,
@@ -135,6 +146,8 @@ class Composition:
             clock=self.clock,
             instrument=self.instrument,
         )
+        self.aside = self.ambient.branch()
+        self.unreachable = reporting.make_notices(self)
         transports = outgoing.make_transports(self.surroundings, self.client, self.tokens, config)
         self.messenger = outgoing.make_messenger(
             self.directory,
@@ -143,8 +156,17 @@ class Composition:
             config=config,
             ambient=self.ambient,
             instrument=self.instrument,
+            unreachable=self.unreachable.note,
         )
-        self.contexts = Contexts(sender=self.messenger, ambient=self.ambient, metrics=self.stats)
+        errands = outgoing.make_errands(
+            self.directory,
+            self.client,
+            self.tokens,
+            config=config,
+            ambient=self.ambient,
+            unreachable=self.unreachable.note,
+        )
+        self.contexts = Contexts(sender=self.messenger, ambient=self.ambient, metrics=self.stats, courier=errands)
         self.dispatcher = Dispatcher(
             self.table,
             contexts=self.contexts,
@@ -169,9 +191,10 @@ class Composition:
     def _work(self) -> None:
         config = self.settings.config
         self.busy = Busy()
+        self.teller = reporting.teller(self)
         self.desk = TaskDesk(
             work.TaskWorker(self.table, self.dispatcher, me=self.facts.id, ambient=self.ambient),
-            tell=work.tell_orchestrator(self.messenger, config.orchestrator.id),
+            tell=self.teller,
             spawn=self.spawn,
             instrument=self.instrument,
             ambient=self.ambient,
@@ -199,6 +222,10 @@ class Composition:
     def _note_command(self, event: MessageHandled, /) -> None:
         if event.message_type == "command" and event.error_code is None:
             self.proofs.note(f"command:{event.action}", trace_id=event.trace_id)
+
+    def _note_presence(self, event: PresenceChanged, /) -> None:
+        if event.after != "unregistered":
+            self.directory.heard(registered=event.after == "registered")
 
     def _follow(self, config: Any) -> None:  # Any: a DropletConfig; followers take what they need
         self.dispatcher.in_flight.limit = config.limits.in_flight

@@ -17,6 +17,7 @@ class Consequences:
 
     Args:
         audience: of the tokens that come with answers.
+        mesh: the audience whose token is kept at hand, since it does for any peer while the Registry is away.
         follow_keys: the Registry tells where its keys are; else somebody else's are used.
         revocations: what reads the list of revoked tokens, where somebody checks tokens with it.
     """
@@ -25,6 +26,7 @@ class Consequences:
         self,
         *,
         audience: str,
+        mesh: str,
         follow_keys: bool,
         revocations: RevocationWatch | None,
         tokens: TokenKeeper,
@@ -34,6 +36,7 @@ class Consequences:
         instrument: Instrument,
     ) -> None:
         self._audience = audience
+        self._mesh = mesh
         self._follow_keys = follow_keys
         self._revocations = revocations
         self._tokens = tokens
@@ -47,6 +50,8 @@ class Consequences:
     def accepted(self, answer: Registered) -> None:
         """A registration was taken."""
         self._adopt(answer.token, answer.expires_in)
+        if answer.token is not None:
+            self._tokens.want(self._mesh)
         self._proofs.note("register", trace_id=self._ambient.new_id())
         if answer.jwks_uri is not None and self._follow_keys:
             self._point_at(answer.jwks_uri)

@@ -11,6 +11,7 @@ from udc._ids import Ambient
 from udc._types import DropletId
 from udc.config import DropletConfig
 from udc.context import Context
+from udc.discovery import Discovery
 from udc.dispatch.run import Middleware
 from udc.dispatch.table import HandlerTable
 from udc.identity._base import TokenSource, Verifier
@@ -27,6 +28,7 @@ class Premises:
         loopback: only this machine can reach it.
         public_key: of this instance, as registered.
         client: for HTTP requests of its own; open from the start hooks to the stop hooks.
+        directory: who is in the mesh, as far as it is known.
         threads: blocking work may run in threads; false in virtual time.
     """
 
@@ -35,6 +37,7 @@ class Premises:
     loopback: bool
     public_key: str
     client: HttpClient
+    directory: Discovery
     ambient: Ambient
     threads: bool
 

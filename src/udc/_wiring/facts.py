@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 from udc._wiring.definition import Definition
 from udc._wiring.settings import Settings
+from udc._wiring.telling import Unheard
 from udc.rings import LogRing
 from udc.surface.facts import Facts
 
@@ -50,12 +51,16 @@ async def capture(ring: LogRing, settings: Settings) -> AsyncGenerator[None]:
     own.setLevel(settings.config.log_level)
     settings.subscribe(lambda config: own.setLevel(config.log_level))
     root.addHandler(ring)
+    if not any(isinstance(each, Unheard) for each in root.handlers):
+        root.addHandler(Unheard())
     try:
         yield
     finally:
         root.removeHandler(ring)
         if not _rings(root):
             own.setLevel(ring.level_before)
+            for each in [each for each in root.handlers if isinstance(each, Unheard)]:
+                root.removeHandler(each)
 
 
 def _rings(root: logging.Logger) -> list[LogRing]:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import anyio
 from anyio.abc import TaskStatus
 
-from udc._types import DropletId
+from udc._types import Access, DropletId
 from udc.config import DropletConfig
-from udc.surface._base import Surface
+from udc.identity.claims import Principal
+from udc.surface._base import Endpoint, HttpRequest, HttpResponse, Surface
 
 if TYPE_CHECKING:
     from udc._wiring.compose import Composition
@@ -28,6 +29,19 @@ class Hosted:
         return self.parts.surface
 
     @property
+    def rows(self) -> Sequence[Endpoint]:
+        """Its endpoint table."""
+        return self.parts.surface.routes.table
+
+    async def admit(self, request: HttpRequest, access: Access, *, scope: str | None) -> Principal:
+        """Who calls a route of the application around it; see `HttpSurface.admit`."""
+        return await self.parts.surface.admit(request, access, scope=scope)
+
+    def refuse(self, error: Exception, request: HttpRequest) -> HttpResponse:
+        """The contract's answer to what such a route raised."""
+        return self.parts.surface.refuse(error, request)
+
+    @property
     def droplet_id(self) -> DropletId:
         """The id it goes by."""
         return self.parts.facts.id
@@ -41,6 +55,11 @@ class Hosted:
     def grace_seconds(self) -> float:
         """How long work in flight may go on when it stops."""
         return self.config.limits.grace_seconds
+
+    @property
+    def longest_stop_seconds(self) -> float:
+        """How long its whole stop may take; see `Runtime.longest_stop_seconds`."""
+        return self.parts.runtime.longest_stop_seconds
 
     @property
     def trusted_proxies(self) -> Sequence[str]:

@@ -35,6 +35,7 @@ def part_of(
     explicit: Mapping[str, Any],  # Any: values of many types
     surroundings: Surroundings | None = None,
     or_any_port: bool = False,
+    bind: Callable[[str, int], _serve.Bound] = _serve.bind,
     on_serving: Callable[[Hosted], None] = lambda _: None,
 ) -> _serve.Part:
     """Check its configuration, take its port.
@@ -42,6 +43,7 @@ def part_of(
     Args:
         explicit: settings that win over all others.
         or_any_port: take any free port when the one in the settings cannot be had.
+        bind: takes a port.
         on_serving: called once it serves.
 
     Raises:
@@ -64,7 +66,7 @@ def part_of(
         port, or_any_port = _own_port(config), True
     else:
         port = config.server.port
-    bound = _bind(config.server.host, port, or_any_port=or_any_port)
+    bound = _bound(bind, config.server.host, port, or_any_port=or_any_port)
     known = {**explicit, "server.port": bound.port, "droplet.url": config.droplet.url or bound.url}
 
     made: list[Hosted] = []
@@ -83,13 +85,13 @@ def _own_port(config: DropletConfig) -> int:
     return port if port <= _HIGHEST_PORT else 0
 
 
-def _bind(host: str, port: int, *, or_any_port: bool) -> _serve.Bound:
+def _bound(bind: Callable[[str, int], _serve.Bound], host: str, port: int, *, or_any_port: bool) -> _serve.Bound:
     try:
-        return _serve.bind(host, port)
+        return bind(host, port)
     except ConfigError:
         if not or_any_port:
             raise
-    return _serve.bind(host, 0)
+    return bind(host, 0)
 
 
 def log_to_stderr(level: str) -> None:
@@ -111,7 +113,13 @@ class _Lines(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name is logging's
         values = {name: value for name, value in vars(record).items() if name not in _USUAL}
-        return super().formatMessage(record) + "".join(f" {name}={value}" for name, value in values.items())
+        return super().formatMessage(record) + "".join(f" {name}={_plain(value)}" for name, value in values.items())
+
+
+def _plain(value: object) -> str:
+    """A value in one line: a stranger's trace id or path must not write lines of its own, or steer the terminal."""
+    text = str(value)
+    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
 
 
 _USUAL: Final = frozenset(vars(logging.LogRecord("", 0, "", 0, "", None, None))) | {"message", "asctime", "taskName"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from udc._wiring.edge import make_edge
 from udc.config import DropletConfig
@@ -55,7 +56,12 @@ def make_surface(parts: Composition) -> tuple[HttpSurface, Describe]:
     ]
     surface = HttpSurface(
         rows,
-        guard=Guard(verifier=parts.verifier, failures=failures, instrument=parts.instrument),
+        guard=Guard(
+            verifier=parts.verifier,
+            failures=failures,
+            instrument=parts.instrument,
+            host=urlsplit(parts.facts.endpoint).hostname,
+        ),
         lifecycle=parts.lifecycle,
         limits=lambda: parts.settings.config.limits,
         busy=parts.busy,

@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from udc._runtime import Hook, Plan
+from udc._wiring import reporting
 from udc._wiring.facts import capture
 from udc.services import Service
 from udc.services.jobs import Job, ReadyHooks
@@ -47,6 +48,7 @@ def _services(parts: Composition) -> list[Service]:
         parts.directory,
         parts.dependencies,
         *parts.membership.services,
+        *reporting.services(parts),
     ]
     if parts.surroundings.sample_process:
         services.append(ProcessSampler(parts.stats))

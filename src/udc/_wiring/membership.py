@@ -142,6 +142,7 @@ def of(parts: Composition) -> Membership:
             usage=lambda: usage(parts.stats),
         ),
         nearby=parts.nearby,
+        mesh_size=lambda: parts.directory.told_of,
         tokens=parts.tokens,
         revocations=parts.revocations,
         keys=parts.keys,
@@ -157,6 +158,7 @@ def make_membership(
     caller: Caller,
     *,
     nearby: Nearby | None,
+    mesh_size: Callable[[], int],
     revocations: Revocations | None,
     **consequences: Any,  # Any: what `Consequences` takes
 ) -> Membership:
@@ -175,6 +177,7 @@ def make_membership(
     security = config.security
     then = Consequences(
         audience=registry_audience(security.jwt_audience),
+        mesh=security.jwt_audience,
         follow_keys=security.jwks_url is None,
         revocations=watch,
         **consequences,
@@ -187,6 +190,7 @@ def make_membership(
         accepted=then.accepted,
         answered=then.answered,
         beat_seconds=config.registry.heartbeat_interval,
+        mesh_size=mesh_size,
         **around,
     )
     return Membership(registry, loop, watch)

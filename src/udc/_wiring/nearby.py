@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
@@ -22,7 +22,7 @@ from udc.clients._base import (
 )
 from udc.clients._calls import PEER
 from udc.config import is_loopback
-from udc.datadir import DataDirectory
+from udc.datadir import DataDirectory, MeshFile
 from udc.errors import ConfigError, PeerUnreachable, TokenError, UnknownInstance
 from udc.identity._base import Token, TokenSource
 
@@ -48,6 +48,10 @@ class Nearby:
     Args:
         data: the data directory.
         on_found: told of each mesh that was not there before.
+
+    Attributes:
+        core: where the other core droplets of the mesh were when it was last looked at, by `orchestrator` and
+            `dashboard`.
     """
 
     def __init__(self, data: DataDirectory, *, on_found: Callable[[Found], None] = lambda _: None) -> None:
@@ -56,6 +60,7 @@ class Nearby:
         self._found: Found | None = None
         self._last: Found | None = None
         self._look_at = float("-inf")
+        self.core: Mapping[str, str] = {}
 
     def look(self) -> Found | None:
         """The mesh that is there now, if there is one."""
@@ -70,6 +75,7 @@ class Nearby:
 
     def _read(self) -> Found | None:
         mesh = self._data.read_mesh()
+        self.core = {} if mesh is None else _core(mesh)
         # A file is no reason to send the secret to another machine.
         if mesh is None or mesh.registry is None or not _is_here(mesh.registry):
             return None
@@ -84,6 +90,11 @@ def look_out(settings: Settings) -> Nearby | None:
     config = settings.config
     wanted = config.registry.url is None and config.registry.auto_register and config.droplet.id != config.registry.id
     return Nearby(DataDirectory(config.data)) if wanted and settings.loopback else None
+
+
+def _core(mesh: MeshFile) -> dict[str, str]:
+    found = {"orchestrator": mesh.orchestrator, "dashboard": mesh.dashboard}
+    return {word: url.rstrip("/") for word, url in found.items() if url is not None and _is_here(url)}
 
 
 def _is_here(url: str) -> bool:

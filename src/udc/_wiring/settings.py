@@ -13,7 +13,14 @@ from udc.errors import ConfigError
 from udc.surface.control import inside
 
 RELOADABLE: Final = frozenset(
-    {"peers", "log_level", "limits.max_body_bytes", "limits.in_flight", "limits.grace_seconds"}
+    {
+        "peers",
+        "log_level",
+        "limits.max_body_bytes",
+        "limits.body_timeout_seconds",
+        "limits.in_flight",
+        "limits.grace_seconds",
+    }
     | {name for name in FIELDS if name.startswith(("rate.", "cors."))}
 )
 """What may change while a droplet runs; everything else is built in at the start."""

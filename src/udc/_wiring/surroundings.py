@@ -60,6 +60,7 @@ class Surroundings:
     hooks: Sequence[Hook] = ()
 
     @classmethod
-    def of_process(cls) -> Surroundings:
+    def of_process(cls, *, identity_aliases: bool = True) -> Surroundings:
         """The process's own environment and working directory."""
-        return cls(environ=dict(os.environ), config_file=configuration.find_file(Path.cwd()), disk=True)
+        file = configuration.find_file(Path.cwd())
+        return cls(environ=dict(os.environ), config_file=file, disk=True, identity_aliases=identity_aliases)

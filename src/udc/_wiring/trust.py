@@ -17,7 +17,7 @@ from udc.clients.choose import make_v2_tokens
 from udc.config import DropletConfig, has_key_source
 from udc.errors import ConfigError, DeliveryError, KeysUnavailable, TokenError
 from udc.identity._base import Token, TokenSource, Verifier
-from udc.identity.audiences import own_audience
+from udc.identity.audiences import own_audience, registry_audience
 from udc.identity.claims import Principal
 from udc.identity.followed import FollowedKeys
 from udc.identity.jwks import FixedKeys, KeySet, RemoteKeys
@@ -171,8 +171,19 @@ def make_tokens(
         source or _source(config, me=me, nearby=nearby, client=client, ambient=ambient),
         ambient=ambient,
         instrument=instrument,
+        stand_in=_standing_in(config.security.jwt_audience),
     )
     return keeper, Named("tokens", keeper.run)
+
+
+def _standing_in(mesh: str) -> Callable[[str | None], str | None]:
+    """The mesh's audience does for a peer's own (contract section 6), but not for calls that change the Registry."""
+    prefix, never = f"{mesh}/", registry_audience(mesh)
+
+    def stand_in(audience: str | None) -> str | None:
+        return mesh if audience is not None and audience.startswith(prefix) and audience != never else None
+
+    return stand_in
 
 
 def _source(

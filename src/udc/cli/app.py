@@ -10,6 +10,7 @@ from udc import __version__
 from udc.cli import options
 from udc.cli.faults import Usage, told
 from udc.cli.output import put, put_json
+from udc.cli.tasks import tasks
 
 app: typer.Typer = typer.Typer(
     name="udc",
@@ -50,12 +51,20 @@ def run(
     json: Annotated[
         bool, typer.Option("--json", help="First line on stdout: {url, droplet_id, instance_id}, when it serves.")
     ] = False,
+    reload: Annotated[
+        bool, typer.Option("--reload", help="For development: start it anew when a source file below here changes.")
+    ] = False,
 ) -> None:
     """Run a droplet.
 
     At Ctrl+C or SIGTERM it takes no new work, finishes what it has, leaves the mesh and ends; a second one ends it at
     once.
     """
+    if reload:
+        from udc.cli import reloading
+
+        with told():
+            raise typer.Exit(reloading.run(target, host=host, port=port, data=data, with_mesh=with_mesh, as_json=json))
     from udc.cli import running
 
     with told():
@@ -109,7 +118,7 @@ def demo(
         bool, typer.Option("--json", help="JSON for machines: an object for each step, and one for the whole.")
     ] = False,
 ) -> None:
-    """See a mesh at work: a tour with processes of its own, and real numbers.
+    """Take a tour of a mesh at work, in real processes.
 
     They run on free ports and in a temporary folder, and nothing is left of them. Without --once the mesh goes on
     after the tour until Ctrl+C.
@@ -267,6 +276,9 @@ def send(
         )
         reply = speak(place, lambda operator: messaging.deliver(operator, order), seconds=timeout)
     put_json(messaging.facts_of(reply)) if json else messaging.show_sent(reply)
+
+
+app.add_typer(tasks)
 
 
 def _permissions(text: str) -> list[str]:

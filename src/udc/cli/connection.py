@@ -16,6 +16,7 @@ from udc._wiring.trust import foreign_narrowed
 from udc.cli.faults import Usage
 from udc.cli.place import Place
 from udc.directory import StaticDirectory
+from udc.discovery import Discovery
 from udc.errors import CallTimeout, InvalidReply, InvalidRequest, PeerError
 from udc.identity._base import TokenSource
 from udc.identity.origin import require_secure
@@ -130,6 +131,16 @@ class Operator:
         token = await self.tokens.get(self.audience_of(peer))
         bearer = (("Authorization", f"Bearer {token.value}"),)
         return await self.request("GET", f"{peer.endpoint}{path}", headers=bearer, peer=peer.label)
+
+    async def finder(self) -> Discovery:
+        """Everybody that the Registry knows, to be found as droplets find each other: by id, name or capability.
+
+        Raises:
+            PeerError, TokenError, DeliveryError: as `rows` does.
+        """
+        found = Discovery(StaticDirectory(), ambient=system(), instrument=Instrument([]), threads=False)
+        found.take(await self.rows())
+        return found
 
     async def directory(self) -> StaticDirectory:
         """Everybody that the Registry knows, to be found by id or name."""

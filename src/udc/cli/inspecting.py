@@ -28,7 +28,7 @@ ASPECTS: Final[Mapping[str, type[BaseModel]]] = {
 
 async def inspect(operator: Operator, target: DropletId) -> dict[str, Any]:  # Any: JSON values
     """All that a droplet tells of itself; what it refuses to tell is an `error` there."""
-    peer = await (await operator.directory()).resolve(target)
+    peer = await (await operator.finder()).resolve(target)
     found: dict[str, Any] = {"id": peer.id, "name": peer.name, "endpoint": peer.endpoint}
     for aspect in ASPECTS:
         found[aspect] = await _aspect(operator, peer, aspect)

@@ -22,7 +22,7 @@ async def deliver(operator: Operator, order: Order) -> Reply:
         operator.client, operator.tokens, audience_of=operator.audience_of, insecure_hosts=operator.insecure_hosts
     )
     messenger = Messenger(
-        await operator.directory(),
+        await operator.finder(),
         {"http": http, "https": http},
         me=operator.id,
         ambient=system(),

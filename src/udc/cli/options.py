@@ -21,7 +21,9 @@ Json: TypeAlias = Annotated[bool, typer.Option("--json", help="JSON for machines
 Seconds: TypeAlias = Annotated[
     float, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="How long to wait for an answer.")
 ]
-Droplet: TypeAlias = Annotated[str, typer.Argument(metavar="DROPLET", help="A droplet's id or name.")]
+Droplet: TypeAlias = Annotated[
+    str, typer.Argument(metavar="DROPLET", help="A droplet's id or name, or what it can do.")
+]
 Pairs: TypeAlias = Annotated[
     list[str] | None,
     typer.Argument(metavar="KEY=VALUE", help="The data: JSON if it can be read as such, else text; KEY:=JSON must be."),

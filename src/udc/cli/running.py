@@ -7,23 +7,37 @@ from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
+from signal import SIGTERM
 from typing import Any
 
 from udc import _serve
+from udc._serve.kept import Lodger
 from udc._wiring.hosted import Hosted
 from udc._wiring.hosting import part_of
 from udc._wiring.program import announce, explicit_settings, hint
 from udc._wiring.surroundings import Surroundings
 from udc.cli.faults import say
 from udc.cli.output import put, put_json
-from udc.cli.standing import Standing
 from udc.cli.target import load_droplet
 from udc.datadir import MeshFile
 from udc.mesh.process import Mesh, Ports
 
 
-def run(target: str, *, host: str | None, port: int | None, data: Path | None, with_mesh: bool, as_json: bool) -> int:
-    """Run a droplet to its end; returns the exit code."""
+def run(
+    target: str,
+    *,
+    host: str | None,
+    port: int | None,
+    data: Path | None,
+    with_mesh: bool,
+    as_json: bool,
+    lodger: Lodger | None = None,
+) -> int:
+    """Run a droplet to its end; returns the exit code.
+
+    Args:
+        lodger: this process is one of `udc run --reload`, and has its socket of that one.
+    """
     machine = sys.stdout
     if as_json:
         # What the droplet's own code prints must not come between.
@@ -39,14 +53,15 @@ def run(target: str, *, host: str | None, port: int | None, data: Path | None, w
             announce(hosted)
 
     def parts(stack: ExitStack) -> Sequence[_serve.Part]:
-        around = replace(Surroundings.of_process(), hooks=[Standing()])
+        around = Surroundings.of_process()
         if not with_mesh:
-            return [part_of(droplet, explicit=explicit, surroundings=around, on_serving=on_serving)]
+            bind = _serve.bind if lodger is None else lodger.bind
+            return [part_of(droplet, explicit=explicit, surroundings=around, bind=bind, on_serving=on_serving)]
         mesh = stack.enter_context(closing(Mesh(data=data, ports=None, on_ready=_mention_mesh)))
         own = {**explicit, "registry.url": None, "data": mesh.data.root}
         return [*mesh.parts, part_of(droplet, explicit=own, surroundings=around, on_serving=on_serving)]
 
-    return _serve.run(parts)
+    return _serve.run(parts, signals=None if lodger is None else _serve.Signals(only=SIGTERM), owns_process=True)
 
 
 def mesh_ports(base: int | None, registry: int | None, orchestrator: int | None, dashboard: int | None) -> Ports:
@@ -63,7 +78,7 @@ def mesh(*, data: Path | None, ports: Ports, as_json: bool) -> int:
         made = Mesh(data=data, ports=ports, on_ready=_put_mesh if as_json else _announce_mesh)
         return stack.enter_context(closing(made)).parts
 
-    return _serve.run(parts)
+    return _serve.run(parts, owns_process=True)
 
 
 def _facts(hosted: Hosted) -> dict[str, Any]:  # Any: JSON values

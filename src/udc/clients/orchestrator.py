@@ -22,7 +22,7 @@ from udc.errors import CallTimeout, InvalidReply, InvalidRequest, PeerError
 from udc.messages import MessageType, Peer
 from udc.retry import RetryPolicy, may_retry, retrying
 from udc.wire import json_text
-from udc.wire.faults import decode_error
+from udc.wire.faults import STATUS_BY_CODE, decode_error
 
 TIMEOUT_SECONDS: Final = 10.0
 _RETRIES: Final = RetryPolicy()
@@ -223,18 +223,43 @@ class OrchestratorClient:
     async def _once(self, method: str, path: str, body: JsonObject | None) -> JsonObject:
         answer = await self._http.request(self._peer, method, path, body=body)
         if not is_success(answer):
-            raise decode_error(answer.body, status=answer.status, headers=answer.headers, peer=self._peer.label)
+            raise refusal(answer, self._peer)
         return self._read(answer)
 
     def _read(self, answer: HttpAnswer) -> JsonObject:
         try:
-            return json_text.parse_object(answer.body) if answer.body.strip() else {}
+            return unwrapped(json_text.parse(answer.body)) if answer.body.strip() else {}
         except InvalidRequest as error:
             peer = self._peer.label
             raise InvalidReply(f"{peer} answered with something that is no JSON object", peer=peer) from error
 
     def _task(self, told: JsonObject) -> TaskRecord:
         return task_record(told, peer=self._peer.label)
+
+
+def unwrapped(told: Any) -> JsonObject:  # Any: a JSON value
+    """The object of an answer: bare, or in an envelope around it, or the list of tasks alone (habits of the field).
+
+    Raises:
+        InvalidRequest: it is nothing of that.
+    """
+    found = json_text.unfold(told)
+    if isinstance(found, dict) and found.get("message_type") in ("response", "event") and "payload" in found:
+        found = json_text.unfold(found["payload"])
+    if isinstance(found, list):
+        return {"tasks": found}
+    if not isinstance(found, dict):
+        raise InvalidRequest.field("body", "must be a JSON object")
+    inner = json_text.as_mapping(found.get("task"))
+    return inner if "task_id" not in found and "task_id" in inner else found
+
+
+def refusal(answer: HttpAnswer, peer: Peer) -> PeerError:
+    """The error of an answer; one inside a success has the status that its code has in the contract."""
+    error = decode_error(answer.body, status=answer.status, headers=answer.headers, peer=peer.label)
+    if answer.status < HTTPStatus.MULTIPLE_CHOICES:
+        error.status = STATUS_BY_CODE.get(error.code, HTTPStatus.INTERNAL_SERVER_ERROR)
+    return error
 
 
 def _path(task_id: str) -> str:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from udc._http import HttpAnswer, HttpClient, HttpStream
-from udc.errors import ConfigError, PeerUnreachable, TokenError
+from udc.errors import ConfigError, PeerUnreachable
 from udc.identity._base import Token, Tokens
 from udc.identity.origin import require_secure
 from udc.messages import Peer
-from udc.transports._exchange import AudienceOf, Headers, token_for
+from udc.transports._exchange import AudienceOf, Headers, authorized
 from udc.wire import json_text
-
-R = TypeVar("R", HttpAnswer, HttpStream)
 
 _MAX_BYTES: Final = 64 * 1024 * 1024
 
@@ -73,31 +70,25 @@ class PeerHttp:
                 peer=peer.label,
             )
 
-        return await self._shown(peer, send)
+        _check_secure(peer, self._insecure_hosts)
+        return await authorized(peer, send, tokens=self._tokens, audience_of=self._audience_of)
 
     async def stream(self, peer: Peer, method: str, path: str, *, headers: Headers = ()) -> HttpStream:
         """As `request`, but returns when the answer begins; the caller closes the stream."""
+        refused: list[HttpStream] = []
 
         async def send(token: Token) -> HttpStream:
-            return await self._client.stream(
+            while refused:
+                await refused.pop().aclose()
+            stream = await self._client.stream(
                 method, f"{peer.endpoint}{path}", headers=(*_bearer(token), *headers), peer=peer.label
             )
+            if stream.status == HTTPStatus.UNAUTHORIZED:
+                refused.append(stream)
+            return stream
 
-        return await self._shown(peer, send)
-
-    async def _shown(self, peer: Peer, send: Callable[[Token], Awaitable[R]]) -> R:
         _check_secure(peer, self._insecure_hosts)
-        audience, token = await token_for(peer, self._audience_of(peer), self._tokens)
-        answer = await send(token)
-        if answer.status != HTTPStatus.UNAUTHORIZED:
-            return answer
-        try:
-            token = await self._tokens.renew(audience, token)
-        except TokenError:
-            return answer  # the refusal is what happened
-        if isinstance(answer, HttpStream):
-            await answer.aclose()
-        return await send(token)
+        return await authorized(peer, send, tokens=self._tokens, audience_of=self._audience_of)
 
 
 def _check_secure(peer: Peer, insecure_hosts: frozenset[str]) -> None:

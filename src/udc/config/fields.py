@@ -182,5 +182,8 @@ RegistryStyle: TypeAlias = Annotated[
     BeforeValidator(_lower),
     Wanted("one of contract, plain, v2, sqlite, services"),
 ]
+OrchestratorStyle: TypeAlias = Annotated[
+    Literal["contract", "v2"], BeforeValidator(_lower), Wanted("one of contract, v2")
+]
 JsonText: Final = BeforeValidator(decoded)
 """Lets a JSON text stand for the list or object it holds, as in a variable."""

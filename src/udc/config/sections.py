@@ -17,6 +17,7 @@ from udc.config.fields import (
     KeyFile,
     LogLevel,
     NetworkList,
+    OrchestratorStyle,
     OriginList,
     Permissions,
     Port,
@@ -77,10 +78,17 @@ class RegistrySection(Section):
 
 
 class OrchestratorSection(Section):
-    """The Orchestrator, and how often (seconds) it is told how this droplet does."""
+    """The Orchestrator, and how often (seconds) it is told how this droplet does.
+
+    One of style `v2` gives tasks to who asks for them, every `poll_interval` seconds; `without_audience` sends it
+    tokens that carry no `aud`.
+    """
 
     id: Id = 10
     url: Url | None = None
+    style: OrchestratorStyle = "contract"
+    poll_interval: Seconds = 2.0
+    without_audience: Flag = False
     report_state: Flag = True
     report_interval: Seconds = 60.0
 
@@ -149,6 +157,7 @@ class LimitsSection(Section):
     """How much at once, and how long."""
 
     max_body_bytes: Count = _MEBIBYTE
+    body_timeout_seconds: Seconds = 30.0
     in_flight: Count = 1000
     handler_timeout_seconds: Seconds = 30.0
     call_timeout_seconds: Seconds = 10.0

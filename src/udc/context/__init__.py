@@ -10,6 +10,8 @@ from udc.context._context import (
     current_context,
 )
 from udc.context._order import (
+    Courier,
+    Errand,
     Lineage,
     Order,
     Sender,
@@ -24,6 +26,8 @@ __all__ = [
     "Broadcast",
     "CallOptions",
     "Context",
+    "Courier",
+    "Errand",
     "Lineage",
     "Metrics",
     "Order",

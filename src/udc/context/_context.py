@@ -6,7 +6,7 @@ The same `Context` serves handlers, hooks, `@every` jobs and `droplet.mesh`; the
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, Protocol, TypeVar, Unpack, overload
 
@@ -15,8 +15,10 @@ import anyio
 from udc._ids import Ambient
 from udc._types import UNSET, DropletId, JsonObject
 from udc.context._broadcast import Broadcast, gathered
-from udc.context._order import Lineage, Order, Spreader
-from udc.context._verb import CallOptions, Verb
+from udc.context._chat import Chat
+from udc.context._log import TraceLog, handler_log
+from udc.context._order import Courier, Errand, Lineage, Order, Spreader
+from udc.context._verb import CallOptions, Verb, fitted
 from udc.errors import HopLimit
 from udc.identity.claims import Principal
 from udc.messages import MAX_HOPS, Message, MessageType, Priority, Reply
@@ -50,18 +52,6 @@ Progress = Callable[[float, str], Awaitable[None]]
 """Takes a task's percentage and note on their way to the Orchestrator."""
 
 
-class _TraceLog(logging.LoggerAdapter[logging.Logger]):
-    """Adds the trace id to every line, and keeps the caller's own `extra` (the standard adapter drops it)."""
-
-    def process(
-        self,
-        msg: Any,  # Any: as the standard library has it
-        kwargs: MutableMapping[str, Any],  # Any: likewise
-    ) -> tuple[Any, MutableMapping[str, Any]]:
-        kwargs["extra"] = {**(self.extra or {}), **(kwargs.get("extra") or {})}
-        return msg, kwargs
-
-
 class Context:
     """The message being answered, and the mesh. Made by `udc.dispatch.contexts`, not by hand.
 
@@ -69,13 +59,24 @@ class Context:
         metrics: counters, gauges and money of this droplet.
     """
 
-    __slots__ = ("_ambient", "_deadline", "_lineage", "_message", "_principal", "_progress", "_sender", "metrics")
+    __slots__ = (
+        "_ambient",
+        "_courier",
+        "_deadline",
+        "_lineage",
+        "_message",
+        "_principal",
+        "_progress",
+        "_sender",
+        "metrics",
+    )
 
     def __init__(
         self,
         sender: Spreader,
         ambient: Ambient,
         metrics: Metrics,
+        courier: Courier | None = None,
         lineage: Lineage | None = None,
         message: Message | None = None,
         principal: Principal | None = None,
@@ -83,6 +84,7 @@ class Context:
         deadline: float | None = None,
     ) -> None:
         self._sender = sender
+        self._courier = courier
         self._ambient = ambient
         self._lineage = lineage
         self._message = message
@@ -144,7 +146,7 @@ class Context:
     def log(self) -> logging.LoggerAdapter[logging.Logger]:
         """The logger `udc.handler`; every line carries the trace id as `trace_id`."""
         lineage = self._trace()
-        return _TraceLog(_log, {"trace_id": lineage.trace_id if lineage is not None else None})
+        return TraceLog(handler_log, {"trace_id": lineage.trace_id if lineage is not None else None})
 
     @property
     def query(self) -> Verb:
@@ -165,6 +167,11 @@ class Context:
     def status(self) -> Verb:
         """Tell a peer how things stand: `await ctx.status("dashboard", "load", {...})`."""
         return Verb(self, MessageType.STATUS)
+
+    @property
+    def chat(self) -> Chat:
+        """Talk to a peer: `reply = await ctx.chat("guide", "hello", session_id="s-1")`."""
+        return Chat(self)
 
     async def call(
         self,
@@ -250,6 +257,83 @@ class Context:
         results = await self._sender.spread(order, capability=capability)
         return gathered(order, results, returns)
 
+    @overload
+    async def request(
+        self,
+        target: DropletId,
+        method: str,
+        path: str,
+        body: object = UNSET,
+        *,
+        returns: TypeForm[T],
+        instance_id: str | None = None,
+        timeout_seconds: float | None = None,
+    ) -> T: ...
+
+    @overload
+    async def request(
+        self,
+        target: DropletId,
+        method: str,
+        path: str,
+        body: object = UNSET,
+        *,
+        instance_id: str | None = None,
+        timeout_seconds: float | None = None,
+    ) -> Any: ...  # Any: without `returns=` only the caller knows what the peer sends
+
+    async def request(
+        self,
+        target: DropletId,
+        method: str,
+        path: str,
+        body: object = UNSET,
+        *,
+        returns: object = UNSET,
+        instance_id: str | None = None,
+        timeout_seconds: float | None = None,
+    ) -> Any:  # Any: see the overloads
+        """Call an endpoint of a peer's own, and return the JSON that it answers with; `None` for an empty answer.
+
+        `await ctx.request("shop", "GET", "/orders/7", returns=Order)`. The peer is found as for messages, gets our
+        token for it, and a new one once after a 401. Where an instance refuses the connection the next one is
+        asked; nothing else is tried twice: only you know whether a request may run again.
+        On cancel it is given up; the peer may have worked on it.
+
+        Args:
+            target: the peer's id or name.
+            method: upper case.
+            path: from the peer's root, with the query: `/orders?limit=5`.
+            body: whatever can be made JSON; without it there is none.
+            returns: the type to validate the answer against, and the type returned.
+            instance_id: this instance and no other.
+            timeout_seconds: limit of the whole; by default as for messages. The handler's own counts as well.
+
+        Raises:
+            PeerError: the peer answered with an error.
+            PeerUnreachable, ConnectionLost, CallTimeout, UnknownPeer: it did not answer.
+            InvalidReply: the answer is no JSON, or not what `returns` asks for.
+            TokenError: there is no token for the peer.
+            ValueError: the path does not begin with a slash.
+        """
+        if self._courier is None:
+            raise LookupError("ctx.request: this context was made without a way to peers' endpoints")
+        if not path.startswith("/"):
+            raise ValueError(f"path is {path!r}: write it from the peer's root, with a slash first")
+        if timeout_seconds is not None and not timeout_seconds > 0:
+            raise ValueError(f"timeout_seconds is {timeout_seconds}, not above 0")
+        errand = Errand(
+            target=target,
+            method=method,
+            path=path,
+            lineage=self._onward(target),
+            body=body,
+            instance_id=instance_id,
+            timeout_seconds=timeout_seconds,
+        )
+        data = await self._courier.run(errand)
+        return data if returns is UNSET else fitted(data, returns, target, asked=f"{method} {path}", by=str(target))
+
     async def progress(self, percent: float, note: str = "") -> None:
         """Tell the Orchestrator how far a task is.
 
@@ -316,8 +400,6 @@ class Context:
 
 current_context: Final[ContextVar[Context | None]] = ContextVar("udc_current_context", default=None)
 """The context of the handler, hook or job that runs now: log lines take their trace id from it."""
-
-_log = logging.getLogger("udc.handler")
 
 
 def _lacks(name: str) -> NoReturn:

@@ -1,4 +1,4 @@
-"""What goes out: an order, what it is part of, and the seam that sends it."""
+"""What goes out: an order or an errand, what it is part of, and the seams that send it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from udc._types import DropletId, JsonObject
+from udc._types import UNSET, DropletId, JsonObject
 from udc.errors import DeliveryError, TokenError
 from udc.messages import MessageType, Priority, Reply
 
@@ -50,6 +50,41 @@ class Order:
     retries: int | None = None
     priority: Priority = Priority.NORMAL
     message_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Errand:
+    """A request to one of a peer's own HTTP endpoints, as its sender asks for it.
+
+    Attributes:
+        method: upper case.
+        path: from the peer's root, with the query.
+        body: to be made JSON; `UNSET` = none.
+        instance_id: this instance and no other; `None` = whichever takes it.
+        timeout_seconds: limit of the whole; the lineage's deadline counts as well.
+    """
+
+    target: DropletId
+    method: str
+    path: str
+    lineage: Lineage
+    body: object = UNSET
+    instance_id: str | None = None
+    timeout_seconds: float | None = None
+
+
+class Courier(Protocol):
+    """Runs errands to peers' own endpoints."""
+
+    async def run(self, errand: Errand) -> Any:  # Any: a JSON value
+        """Send the request with our token, and return the JSON that a success was answered with.
+
+        On cancel it is given up; the peer may have worked on it.
+
+        Raises:
+            DeliveryError, TokenError: it did not succeed; the subclass says whether it may have run.
+        """
+        ...
 
 
 class Sender(Protocol):

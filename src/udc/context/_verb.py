@@ -100,13 +100,23 @@ def as_asked(reply: Reply, returns: object, target: DropletId, action: str) -> A
     Raises:
         InvalidReply: it is something else.
     """
+    return fitted(reply.data, returns, target, asked=repr(action), by=reply.peer.label)
+
+
+def fitted(
+    data: object, returns: object, target: DropletId, *, asked: str, by: str
+) -> Any:  # Any: typed by the callers' overloads
+    """What a peer answered with, as the type that the caller asked for.
+
+    Raises:
+        InvalidReply: it is something else.
+    """
     try:
-        return fit(adapter_of(returns), reply.data)
+        return fit(adapter_of(returns), data)
     except ValidationError as error:
         first = problems(error)[0]
         name = getattr(returns, "__name__", None) or str(returns)
         raise InvalidReply(
-            f"{reply.peer.label} answered {action!r} with something other than {name}: "
-            f"{first['field']}: {first['message']}",
+            f"{by} answered {asked} with something other than {name}: {first['field']}: {first['message']}",
             peer=target,
         ) from error

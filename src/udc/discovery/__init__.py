@@ -6,5 +6,9 @@ from udc.discovery._choice import (
 from udc.discovery._discovery import (
     Discovery,
 )
+from udc.discovery._known import (
+    Instance,
+    Known,
+)
 
-__all__ = ["Arrange", "Discovery"]
+__all__ = ["Arrange", "Discovery", "Instance", "Known"]

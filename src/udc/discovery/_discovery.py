@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -18,7 +18,7 @@ from udc.directory import StaticDirectory, ambiguous, not_known, wanted_of
 from udc.discovery._choice import Arrange, by_lot, ordered
 from udc.discovery._follower import Follower
 from udc.discovery._index import Index
-from udc.discovery._known import Instance
+from udc.discovery._known import Instance, Known
 from udc.discovery._snapshot import Keeper
 from udc.errors import UnknownPeer
 from udc.instrument import Instrument
@@ -76,6 +76,10 @@ class Discovery:
             on_change=self._keeper.note,
         )
 
+    def take(self, records: Iterable[JsonObject]) -> None:
+        """Know these droplets, where no Registry is followed: for who asks one by itself."""
+        self._index.put(records)
+
     async def resolve(self, target: DropletId) -> Peer:
         """The instance that a message for that target is tried at first. Raises as `candidates` does."""
         return (await self.candidates(target))[0]
@@ -109,6 +113,40 @@ class Discovery:
         if capability is not None:
             return self._index.offering(capability)
         return tuple(dict.fromkeys((*self._static.droplets(), *(known.key for known in self._index))))
+
+    @property
+    def told_of(self) -> int:
+        """How many droplets the Registry has told of, in this life or, where there is a disk, in the one before."""
+        return len(self._index)
+
+    @property
+    def current(self) -> bool:
+        """Whether the Registry has been heard in this life, and all that it said of who left has been believed."""
+        return self._follower is not None and self._follower.current
+
+    def known(self, *, capability: str | None = None) -> Sequence[Known]:
+        """What the Registry tells of everybody, or of those who offer the capability."""
+        if capability is None:
+            return tuple(self._index)
+        found = (self._index.get(key) for key in self._index.offering(capability))
+        return tuple(each for each in found if each is not None)
+
+    def find(self, key: DropletId) -> Known | None:
+        """What the Registry tells of the droplet with that canonical id; `None` when it knows none."""
+        return self._index.get(key)
+
+    def seen(self, target: DropletId) -> Peer | None:
+        """Whom a message for that target would be tried at first; asks nobody, and raises nothing."""
+        try:
+            found = self._look(wanted_of(target))
+        except UnknownPeer:
+            return None
+        return found[0] if found else None
+
+    def heard(self, *, registered: bool) -> None:
+        """Whether the Registry hears our own beats: while it does not, nobody is removed at its word."""
+        if self._follower is not None:
+            self._follower.heard(registered=registered)
 
     async def refresh(self) -> None:
         """Ask the Registry now who there is; that it cannot be asked is noted, not raised. Nothing without one."""
@@ -148,12 +186,29 @@ class Discovery:
         known = self._index.get(wanted)
         if isinstance(wanted, int):  # never by name: else who is called "14" would stand in for an absent droplet 14
             return () if known is None else self._in_order(known.instances)
-        keys = self._index.named(wanted)
+        return self._in_order(self._instances(self._meant(wanted, known)))
+
+    def _meant(self, wanted: str, known: Known | None) -> Sequence[DropletId]:
+        """Whom a word stands for: the one of that name, or all who can do that. Nobody gets a call by claiming it.
+
+        Raises:
+            UnknownPeer: several are called that.
+        """
+        trusted, keys, able = self._index.trusted, self._index.named(wanted), self._index.offering(wanted)
         if known is not None:  # nor may who took another's name for its id
             keys = tuple(dict.fromkeys((known.key, *keys)))
+        if keys:
+            keys = trusted(keys) or (() if trusted(able) else keys)
         if len(keys) > 1:
+            keys = self._ours(keys, wanted)
+        return keys or trusted(able) or able
+
+    def _ours(self, keys: Sequence[DropletId], wanted: str) -> tuple[DropletId, ...]:
+        """The one of our own kind among them."""
+        own = tuple(each for each in keys if (known := self._index.get(each)) is not None and known.peer.ours)
+        if len(own) != 1:
             raise ambiguous(wanted, keys)
-        return self._in_order(self._instances(keys or self._index.offering(wanted)))
+        return own
 
     def _in_order(self, instances: Sequence[Instance]) -> Sequence[Peer]:
         return ordered(instances, avoided=self._is_avoided, arrange=self._arrange)

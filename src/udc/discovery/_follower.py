@@ -40,8 +40,9 @@ class Follower:
     """Asks the Registry, and puts what it tells into an index. What is known stays known while it cannot be asked.
 
     An answer of a Registry that is warming up removes nobody, nor does one within 60 s of an outage: a Registry that
-    could not be reached has given up those who could not reach it. After that, all is listed once more. That there
-    is nobody is believed when it is said twice, at a later revision: a Registry that lost its memory says it, too.
+    could not be reached has given up those who could not reach it, and one that does not hear us (`heard`) may hear
+    nobody, though it answers what we ask. After that, all is listed once more. That there is nobody is believed when it
+    is said twice, at a later revision: a Registry that lost its memory says it, too.
 
     Attributes:
         revision: where the index stands; `None` = nowhere from which a watch could go on.
@@ -71,10 +72,17 @@ class Follower:
         self._doubted: str | None = None
         self._stale_since = 0.0
         self._all_back_at = -math.inf
+        self._unheard = False
         self._failures = 0
         self._pause = 0.0
         self.revision: str | None = None
         self.trouble: str | None = None
+
+    def heard(self, *, registered: bool) -> None:
+        """Whether the Registry hears us: the lease that we had has run out, or we have one again."""
+        if self._unheard and registered:
+            self._all_back_at = anyio.current_time() + _RETURN_SECONDS
+        self._unheard = not registered
 
     async def run(self) -> None:
         """Follow until cancelled."""
@@ -109,21 +117,23 @@ class Follower:
         return None if self._unsettled else self.revision
 
     @property
+    def current(self) -> bool:
+        """Whether it has been heard in this life, is heard now, and nobody is kept though it did not name them."""
+        return bool(self._answers) and self.trouble is None and not self._unsettled and not self._returning
+
+    @property
     def _lists(self) -> bool:
         return self.revision is None or not self._watches or self._list_again
 
     @property
     def _returning(self) -> bool:
-        return anyio.current_time() < self._all_back_at
+        return self._unheard or anyio.current_time() < self._all_back_at
 
     @property
     def _wait_seconds(self) -> float:
         """How long a watch waits for news: no longer than removals do."""
-        return (
-            min(_WAIT_SECONDS, math.ceil(self._all_back_at - anyio.current_time()))
-            if self._returning
-            else _WAIT_SECONDS
-        )
+        left = self._all_back_at - anyio.current_time()
+        return min(_WAIT_SECONDS, math.ceil(left)) if left > 0 else _WAIT_SECONDS
 
     async def _round(self, wait_seconds: float) -> float:
         """Ask once; returns how long to wait before the next question."""

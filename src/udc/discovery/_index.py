@@ -53,6 +53,7 @@ class Index:
         self._names = _Groups()
         self._folded = _Groups()
         self._able = _Groups()
+        self._anonymous: set[DropletId] = set()
 
     def __len__(self) -> int:
         return len(self._known)
@@ -65,8 +66,19 @@ class Index:
         return self._known.get(key)
 
     def named(self, name: str) -> tuple[DropletId, ...]:
-        """The ids of those called that; if nobody is, without regard to case."""
-        return self._names.under(name) or self._folded.under(name.casefold())
+        """The ids of those called that; if nobody is, without regard to case.
+
+        Who joined without a credential is called by a name only that nobody with one has in any case.
+        """
+        exact = self._names.under(name)
+        if exact and not self._anonymous:
+            return exact
+        folded = self._folded.under(name.casefold())
+        return self.trusted(exact) or self.trusted(folded) or exact or folded
+
+    def trusted(self, keys: tuple[DropletId, ...]) -> tuple[DropletId, ...]:
+        """Those of them who joined with a credential."""
+        return tuple(each for each in keys if each not in self._anonymous) if self._anonymous else keys
 
     def offering(self, capability: str) -> tuple[DropletId, ...]:
         """The ids of those who can do that."""
@@ -117,6 +129,8 @@ class Index:
             self._folded.add(known.peer.name.casefold(), known.key)
         for capability in known.peer.capabilities:
             self._able.add(capability, known.key)
+        if known.anonymous:
+            self._anonymous.add(known.key)
 
     def drop(self, key: DropletId) -> bool:
         """Forget one; whether it was known."""
@@ -130,6 +144,7 @@ class Index:
         self._folded.discard(known.peer.name.casefold(), known.key)
         for capability in known.peer.capabilities:
             self._able.discard(capability, known.key)
+        self._anonymous.discard(known.key)
 
 
 class Snapshot:

@@ -32,6 +32,7 @@ class Known:
     Attributes:
         key: its id, or the name of one that has no id.
         instances: at least one.
+        anonymous: it joined without proving anything, as a Registry for development may allow.
         record: as the Registry gave it.
     """
 
@@ -39,6 +40,7 @@ class Known:
     peer: Peer
     instances: tuple[Instance, ...]
     record: JsonObject
+    anonymous: bool = False
 
 
 def key_of(record: JsonObject) -> DropletId:
@@ -67,7 +69,13 @@ def read(record: JsonObject) -> Known:
     listed = record.get("instances")
     entries: Sequence[object] = listed if isinstance(listed, list) else ()
     instances = tuple(each for each in (_instance(peer, entry) for entry in entries) if each is not None)
-    return Known(key=key, peer=peer, instances=instances or (Instance(peer=peer),), record=record)
+    return Known(
+        key=key,
+        peer=peer,
+        instances=instances or (Instance(peer=peer),),
+        record=record,
+        anonymous=record.get("anonymous") is True,
+    )
 
 
 def _instance(peer: Peer, entry: object) -> Instance | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from udc._ids import Ambient
-from udc.context import Context, Lineage, Metrics, Progress, Spreader
+from udc.context import Context, Courier, Lineage, Metrics, Progress, Spreader
 from udc.identity.claims import Principal
 from udc.messages import Message
 
@@ -33,12 +33,14 @@ class Contexts:
 
     Attributes:
         sender: sends their onward calls.
+        courier: calls peers' own endpoints for them.
         metrics: what they count with.
     """
 
     sender: Spreader
     ambient: Ambient
     metrics: Metrics = NoMetrics()  # noqa: RUF009 - it holds nothing
+    courier: Courier | None = None
 
     def answering(
         self,
@@ -48,13 +50,15 @@ class Contexts:
         progress: Progress | None = None,
     ) -> Context:
         """The context of the handler that answers the message."""
-        return Context(self.sender, self.ambient, self.metrics, None, message, principal, progress, deadline)
+        return Context(
+            self.sender, self.ambient, self.metrics, self.courier, None, message, principal, progress, deadline
+        )
 
     def tracing(self, lineage: Lineage | None = None) -> Context:
         """A context that answers no message, for a hook or one run of a job: all its calls share a trace."""
         lineage = lineage or Lineage(trace_id=self.ambient.new_id())
-        return Context(self.sender, ambient=self.ambient, metrics=self.metrics, lineage=lineage)
+        return Context(self.sender, ambient=self.ambient, metrics=self.metrics, courier=self.courier, lineage=lineage)
 
     def mesh(self) -> Context:
         """The context behind `droplet.mesh`: inside a handler its calls join that trace, elsewhere each starts one."""
-        return Context(self.sender, ambient=self.ambient, metrics=self.metrics)
+        return Context(self.sender, ambient=self.ambient, metrics=self.metrics, courier=self.courier)

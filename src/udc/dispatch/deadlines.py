@@ -34,8 +34,8 @@ def _states() -> Callable[[BareTask], Any] | None:  # Any: a private class of an
         from anyio._backends import _asyncio as backend  # here, because a droplet on Trio never needs it
 
         scope = backend.CancelScope(deadline=math.inf)
-        if scope._parent_scope is None and scope.shield is False:  # noqa: SLF001 - see above
-            return backend._task_states.get  # noqa: SLF001 - see above
+        if scope._parent_scope is None and scope.shield is False:  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+            return backend._task_states.get  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     except (ImportError, AttributeError, TypeError):
         pass
     return None

@@ -146,7 +146,7 @@ class CallPlan:
             try:
                 kwargs = self._by_name(data)
             except ValidationError:
-                pass  # the long way knows whether JSON's rules let it pass, and else what to say
+                kwargs = None  # the long way knows whether JSON's rules let it pass, and else what to say
         if kwargs is None:
             try:
                 kwargs = self._arguments(data)

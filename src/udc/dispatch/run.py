@@ -38,6 +38,9 @@ _NEEDS_NO_HANDLER: Final = frozenset({"event", "status", "response", "error"})
 CallNext: TypeAlias = Callable[[Context], Awaitable[Any]]  # Any: whatever the handler returns
 """The next layer inwards, at last the handler."""
 
+_MAX_TOLD: Final = 256
+"""How much of an action's name is told: more than any handler's."""
+
 
 class Middleware(Protocol):
     """Something around every handler: may wait, veto (by raising a `ContractError`), or change the result."""
@@ -168,6 +171,16 @@ class Dispatcher:
             raise _no_handler(str(what), message.action, self._table)
         if handler.scope is not None:
             _check_scope(handler, principal)
+        return await self._run(handler, message, principal, progress, arrived)
+
+    async def _run(
+        self,
+        handler: Handler,
+        message: Message,
+        principal: Principal,
+        progress: Progress | None,
+        arrived: float | None,
+    ) -> Outcome:
         started = self._clock()
         deadline = self._deadline(message, handler, started if arrived is None else arrived, started)
         source = message.source
@@ -196,7 +209,7 @@ class Dispatcher:
             self._instrument.emit(
                 message_handled(
                     handler.kind,
-                    message.action or handler.action,
+                    _told(handler, message.action),
                     source,
                     self._clock() - started,
                     message.trace_id,
@@ -227,9 +240,8 @@ class Dispatcher:
         if message.deadline is not None:
             theirs = min(theirs, now + message.deadline.timestamp() - self._ambient.wall())
         if theirs <= now:
-            raise DeadlineExceeded(
-                f"the deadline of {handler.kind} {message.action!r} passed {now - theirs:.3f} s ago; nothing ran"
-            )
+            what = f"{handler.kind} {_told(handler, message.action)!r}"
+            raise DeadlineExceeded(f"the deadline of {what} passed {now - theirs:.3f} s ago; nothing ran")
         return min(theirs, now + own)
 
     async def _guarded(self, work: Work, handler: Handler, ctx: Context) -> Outcome:
@@ -289,7 +301,7 @@ class Dispatcher:
         answer = _lone(error)
         if isinstance(answer, ContractError | DeliveryError | TokenError):
             return answer
-        what = f"{handler.kind} {ctx.message.action!r}"
+        what = f"{handler.kind} {_told(handler, ctx.message.action)!r}"
         _log.error(
             "a handler failed",
             exc_info=error,
@@ -298,7 +310,7 @@ class Dispatcher:
         self._instrument.emit(
             HandlerFailed(
                 message_type=handler.kind,
-                action=ctx.message.action or handler.action,
+                action=_told(handler, ctx.message.action),
                 trace_id=ctx.trace_id,
                 error=type(answer).__name__,
             )
@@ -331,6 +343,11 @@ def _check_scope(handler: Handler, principal: Principal) -> None:
         )
 
 
+def _told(handler: Handler, action: str | None) -> str:
+    """The action's name as it is told, kept and counted. A catch-all takes any text, which may be as long as a body."""
+    return (action or handler.action)[:_MAX_TOLD]
+
+
 def _no_handler(what: str, action: str | None, table: HandlerTable) -> NoHandler:
     known = table.known(what)
     if what == "chat":
@@ -342,6 +359,7 @@ def _no_handler(what: str, action: str | None, table: HandlerTable) -> NoHandler
             hint='name it in the payload, for example {"type": "quota", "data": {}}',
         )
     other = next((kind for kind in ("query", "command") if kind != what and action in table.known(kind)), None)
+    action = action[:_MAX_TOLD]
     return NoHandler(
         f"no handler for {what} {action!r}; known: {_listed(known)}",
         details={"action": action, "known": known},

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Final
 
 import anyio
@@ -29,12 +30,27 @@ _MIN_RENEWAL_SECONDS: Final = 1.0
 _REJECTION_COOLDOWN_SECONDS: Final = 5.0
 _RENEWALS_AT_ONCE: Final = 8
 _IDLE_SECONDS: Final = 3600.0
+_SETTLE_SECONDS: Final = 0.05
+_PATIENCE_SECONDS: Final = 1.0
+_WANTED_SECONDS: Final = 5.0
 
 
 class _Slot:
     """What is known of one audience: times are the event loop's."""
 
-    __slots__ = ("attempts", "audience", "ends_at", "error", "failures", "flight", "rejected_at", "renew_at", "token")
+    __slots__ = (
+        "attempts",
+        "audience",
+        "ends_at",
+        "error",
+        "failures",
+        "flight",
+        "late",
+        "rejected_at",
+        "renew_at",
+        "token",
+        "wanted_from",
+    )
 
     def __init__(self, audience: str | None) -> None:
         self.audience = audience
@@ -45,7 +61,13 @@ class _Slot:
         self.error = ""
         self.failures = 0
         self.attempts = 0
+        self.late = False  # the source took so long that another token stood in
+        self.wanted_from = math.inf  # when one is to be at hand, though nobody asks for it
         self.flight: Flight
+
+    def due_at(self, now: float) -> float:
+        """When it is fetched though nobody asks for it; `inf` = never."""
+        return self.renew_at if now < self.ends_at else max(self.renew_at, self.wanted_from)
 
     def live(self, now: float) -> Token | None:
         return self.token if now < self.ends_at else None
@@ -59,8 +81,10 @@ class TokenKeeper:
 
     Args:
         source: where tokens come from.
-        max_audiences: how many are kept; the least recently used goes.
+        max_audiences: how many are kept; the least recently used goes. A broadcast asks for one of every droplet.
         fetch_timeout_seconds: how long one fetch may take.
+        stand_in: the audience whose token does for another's; `None` = none does. Where that one lives, nobody waits
+            for longer than a second, and nobody at all once the source is known to be slow.
     """
 
     def __init__(
@@ -69,12 +93,14 @@ class TokenKeeper:
         *,
         ambient: Ambient,
         instrument: Instrument,
-        max_audiences: int = 1000,
+        max_audiences: int = 10_000,
         fetch_timeout_seconds: float = 10.0,
+        stand_in: Callable[[str | None], str | None] = lambda _: None,
     ) -> None:
         self._source, self._ambient, self._instrument = source, ambient, instrument
         self._max_audiences = max_audiences
         self._fetch_timeout = fetch_timeout_seconds
+        self._stand_in = stand_in
         self._slots: OrderedDict[str | None, _Slot] = OrderedDict()
         self._group: TaskGroup | None = None
         self._wake: anyio.Event | None = None
@@ -83,7 +109,8 @@ class TokenKeeper:
         """The token to use now. Suspends only when there is none that lives (or to renew while `run` is not going).
 
         Raises:
-            TokenError: none to be had; the source was asked, or is not asked again so soon.
+            TokenError: none to be had; the source was asked, or is not asked again so soon; or it takes long, and
+                another audience's stands in.
         """
         slot = self._slot(audience)
         while True:
@@ -92,8 +119,21 @@ class TokenKeeper:
             if token is not None and (now < slot.renew_at or self._group is not None):
                 return token
             if now < slot.renew_at and not slot.flight.running:
-                raise TokenError(_refusal(slot, slot.renew_at - now))
+                raise TokenError(self._refusal(slot, slot.renew_at - now))
+            await self._await_fetch(slot)
+
+    async def _await_fetch(self, slot: _Slot) -> None:
+        instead = self._stand_in(slot.audience)
+        if instead is None or self.held(instead) is None:
             await slot.flight.join(self._group)
+            return
+        with anyio.move_on_after(0.0 if slot.late else _PATIENCE_SECONDS) as limit:
+            await slot.flight.join(self._group)
+        if limit.cancelled_caught:
+            slot.late = True
+            raise TokenError(
+                f"no token for {_name(slot.audience)} yet: its source takes long; {_name(instead)} stands in"
+            )
 
     async def renew(self, audience: str | None, rejected: Token) -> Token:
         """A token other than the one that a peer has just refused: one fetch for all whose was the same.
@@ -122,6 +162,14 @@ class TokenKeeper:
         slot = self._slots.get(audience)
         return None if slot is None else slot.live(anyio.current_time())
 
+    def want(self, audience: str | None) -> None:
+        """Have one of this audience at hand from soon on, though nobody asks for it: fetched and renewed by `run`."""
+        slot = self._slot(audience)
+        if slot.wanted_from == math.inf:
+            # A mesh that starts asks for all of these at once: chance spreads them.
+            slot.wanted_from = anyio.current_time() + _WANTED_SECONDS * self._ambient.chance()
+            self._notice()
+
     def adopt(self, audience: str | None, token: Token) -> None:
         """Use a token that came by itself: with a registration or a heartbeat."""
         self._keep(self._slot(audience), token)
@@ -130,7 +178,7 @@ class TokenKeeper:
         """Renew the live tokens that are due, several at once; failures are noted, not raised.
 
         One that has died is not renewed but fetched by the next `get`: audiences that nobody calls any more, or that
-        the source refuses, cost no fetch.
+        the source refuses, cost no fetch. Those of `want` are fetched all the same.
 
         Returns:
             Seconds until the next is due; `inf` when nothing is kept.
@@ -139,10 +187,10 @@ class TokenKeeper:
         now = anyio.current_time()
         async with anyio.create_task_group() as group:
             for slot in tuple(self._slots.values()):
-                if slot.renew_at <= now < slot.ends_at:
+                if slot.due_at(now) <= now:
                     group.start_soon(self._renew_within, limit, slot)
         now = anyio.current_time()
-        soonest = min((slot.renew_at for slot in self._slots.values() if now < slot.ends_at), default=math.inf)
+        soonest = min((slot.due_at(now) for slot in self._slots.values()), default=math.inf)
         return max(0.0, soonest - now)
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
@@ -156,6 +204,8 @@ class TokenKeeper:
                     pause = await self.renew_due()
                     with anyio.move_on_after(min(pause, _IDLE_SECONDS)):
                         await self._wake.wait()
+                        # Tokens that come together are looked through once.
+                        await anyio.sleep(_SETTLE_SECONDS)
             finally:
                 self._group = self._wake = None
 
@@ -169,7 +219,8 @@ class TokenKeeper:
             slot = self._slots[audience] = _Slot(audience)
             slot.flight = Flight(lambda: self._attempt(slot))
             if len(self._slots) > self._max_audiences:
-                self._slots.popitem(last=False)
+                unwanted = (each.audience for each in self._slots.values() if each.wanted_from == math.inf)
+                self._slots.pop(next(unwanted, audience))
         else:
             self._slots.move_to_end(audience)
         return slot
@@ -192,6 +243,7 @@ class TokenKeeper:
         slot.ends_at = now + left
         slot.renew_at = now + max(_MIN_RENEWAL_SECONDS, left * (0.4 + 0.1 * self._ambient.chance()))
         slot.error, slot.failures, slot.attempts = "", 0, slot.attempts + 1
+        slot.late = False
         self._notice()
 
     def _note_failure(self, slot: _Slot, exc: Exception) -> None:
@@ -210,14 +262,15 @@ class TokenKeeper:
         if self._wake is not None:
             self._wake.set()
 
+    def _refusal(self, slot: _Slot, seconds: float) -> str:
+        reason = slot.error or "the one that came had already expired"
+        # Without `run` nobody asks again by himself, and a command has ended by then.
+        again = f"; next attempt in {seconds:.1f} s" if self._group is not None else ""
+        return f"no token for {_name(slot.audience)}: {reason}{again}"
+
     def __repr__(self) -> str:
         return f"TokenKeeper({self._source!r}, audiences={len(self._slots)})"
 
 
 def _name(audience: str | None) -> str:
     return "tokens without audience" if audience is None else f"audience {audience!r}"
-
-
-def _refusal(slot: _Slot, seconds: float) -> str:
-    reason = slot.error or "the one that came had already expired"
-    return f"no token for {_name(slot.audience)}: {reason}; next attempt in {seconds:.1f} s"

@@ -35,6 +35,7 @@ class TokenVerifier:
         audiences: any one of them must be in `aud`.
         policy: how this issuer's tokens may deviate.
         cache_entries: how many verified tokens are remembered; the oldest goes first.
+        cache_bytes: how long all of them may be together.
         revocations: the deny-list, looked up on every call.
 
     Raises:
@@ -50,6 +51,7 @@ class TokenVerifier:
         ambient: Ambient,
         policy: IssuerPolicy | None = None,
         cache_entries: int = 10_000,
+        cache_bytes: int = 16 * 1024 * 1024,
         revocations: Revocations | None = None,
     ) -> None:
         if not issuer or not audiences or not all(audiences) or cache_entries < 1:
@@ -57,11 +59,15 @@ class TokenVerifier:
         self._keys = keys
         self._expected = Expected(issuer, frozenset(audiences), policy or IssuerPolicy())
         self._wall = ambient.wall
-        self._cache_entries = cache_entries
+        self._cache_entries, self._cache_bytes = cache_entries, cache_bytes
+        self._bytes = 0
         self._revocations = revocations if revocations is not None else Revocations(wall=ambient.wall)
         self._jws = PyJWS(options={"verify_signature": True, "enforce_minimum_key_length": True})
-        # By digest: the end with leeway, the revision of the keys, the issuing, the caller.
-        self._seen: dict[bytes, tuple[float, int, float, Principal]] = {}
+        # By digest: the end with leeway, the revision of the keys, the issuing, the caller, the token's length.
+        self._seen: dict[bytes, tuple[float, int, float, Principal, int]] = {}
+
+    needs_token: Final = True
+    """Nobody is let in without one, which saves waiting for the bodies of those that show none."""
 
     async def verify(self, token: str) -> Principal:
         """Who the bearer is. Does not suspend for a token it has seen, nor for one whose key is at hand.
@@ -79,11 +85,11 @@ class TokenVerifier:
         digest = sha256(token.encode("ascii")).digest()
         seen = self._seen.get(digest)
         if seen is not None:
-            ends_at, revision, issued_at, principal = seen
+            ends_at, revision, issued_at, principal, _ = seen
             if revision == self._keys.revision and self._wall() < ends_at:
                 self._check_revoked(principal, issued_at)
                 return principal
-            del self._seen[digest]
+            self._forget(digest)
         return await self._verify_unseen(token, digest)
 
     def recall(self, token: str) -> Principal | None:
@@ -96,7 +102,7 @@ class TokenVerifier:
         seen = self._seen.get(sha256(token.encode("ascii")).digest())
         if seen is None:
             return None
-        ends_at, revision, issued_at, principal = seen
+        ends_at, revision, issued_at, principal, _ = seen
         if revision != self._keys.revision or self._wall() >= ends_at:
             return None
         revocations = self._revocations
@@ -110,10 +116,22 @@ class TokenVerifier:
         payload = self._check_signature(token, key)
         principal, issued_at = check_claims(payload, self._expected, self._wall())
         self._check_revoked(principal, issued_at)
-        if len(self._seen) >= self._cache_entries:
-            del self._seen[next(iter(self._seen))]
-        self._seen[digest] = (principal.expires_at + policy.leeway_seconds, self._keys.revision, issued_at, principal)
+        self._remember(digest, len(token), (principal.expires_at + policy.leeway_seconds, issued_at, principal))
         return principal
+
+    def _remember(self, digest: bytes, size: int, found: tuple[float, float, Principal]) -> None:
+        self._forget(digest)
+        # What is kept of a token is hardly longer than the token.
+        while self._seen and (len(self._seen) >= self._cache_entries or self._bytes + size > self._cache_bytes):
+            self._forget(next(iter(self._seen)))
+        ends_at, issued_at, principal = found
+        self._seen[digest] = (ends_at, self._keys.revision, issued_at, principal, size)
+        self._bytes += size
+
+    def _forget(self, digest: bytes) -> None:
+        old = self._seen.pop(digest, None)
+        if old is not None:
+            self._bytes -= old[-1]
 
     def _check_signature(self, token: str, key: PyJWK) -> bytes:
         try:

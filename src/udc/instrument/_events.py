@@ -94,7 +94,7 @@ class SendAttempted(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SendFinished(Event):
-    """A call to a peer ended, after all its attempts."""
+    """A call to a peer ended, after all its attempts; `peer_id` is known when one was made."""
 
     peer: str
     message_type: str
@@ -103,6 +103,7 @@ class SendFinished(Event):
     seconds: float
     trace_id: str
     error: str | None = None
+    peer_id: DropletId | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -259,6 +260,14 @@ class RegistrationFailed(Event):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BeatFailed(Event):
     """A heartbeat did not succeed; the loop goes on after `retry_in_seconds`."""
+
+    error: str
+    retry_in_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportFailed(Event):
+    """The Orchestrator was not told how the droplet does; the next report comes after `retry_in_seconds`."""
 
     error: str
     retry_in_seconds: float

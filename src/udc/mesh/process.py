@@ -14,6 +14,7 @@ from udc._wiring.hosting import part_of
 from udc._wiring.surroundings import Surroundings
 from udc.datadir import DataDirectory, MeshFile
 from udc.errors import ConfigError
+from udc.mesh.orchestrator import Orchestrator
 from udc.mesh.registry import Registry
 
 FIRST_PORT: Final = 8000
@@ -59,13 +60,17 @@ class Mesh:
         ).config
         self.data: DataDirectory = DataDirectory(self._config.data.resolve())
         self._on_ready = on_ready
-        self._lock = self.data.claim_slot("mesh")
+        self._lock = self.data.claim_mesh()
         self._file = MeshFile(pid=os.getpid())
+        self.parts: list[_serve.Part] = []
         try:
             self._only_one()
             self.data.make_secret()
-            self.parts: list[_serve.Part] = [self._registry(ports)]
+            self.parts.append(self._registry(ports))
+            self.parts.append(self._orchestrator(ports))
         except BaseException:
+            for part in self.parts:
+                part.bound.close()
             self._lock.close()
             raise
 
@@ -78,7 +83,19 @@ class Mesh:
     def _registry(self, ports: Ports | None) -> _serve.Part:
         registry = Registry(data=self.data, lease_seconds=self._config.registry.lease_seconds)
         settings = {"droplet.id": self._config.registry.id}
-        return self._part(registry, settings, port=None if ports is None else ports.registry, on_serving=self._told)
+        return self._part(
+            registry, settings, port=None if ports is None else ports.registry, on_serving=self._registry_serves
+        )
+
+    def _orchestrator(self, ports: Ports | None) -> _serve.Part:
+        settings = {"droplet.id": self._config.orchestrator.id, "registry.url": None, "registry.auto_register": True}
+        return self._part(
+            Orchestrator(data=self.data),
+            settings,
+            port=None if ports is None else ports.orchestrator,
+            default_port=FIRST_PORT + 1,
+            on_serving=self._orchestrator_serves,
+        )
 
     def _part(
         self,
@@ -86,6 +103,7 @@ class Mesh:
         settings: dict[str, Any],  # Any: values of many types
         *,
         port: int | None,
+        default_port: int = FIRST_PORT,
         on_serving: Callable[[str], None],
     ) -> _serve.Part:
         explicit = {
@@ -96,7 +114,7 @@ class Mesh:
             "droplet.url": None,
             "data": self.data.root,
             "server.host": _LOOPBACK,
-            "server.port": FIRST_PORT if port is None else port,
+            "server.port": default_port if port is None else port,
             **settings,
         }
         return part_of(
@@ -107,10 +125,17 @@ class Mesh:
             on_serving=lambda hosted: on_serving(hosted.parts.facts.endpoint),
         )
 
-    def _told(self, registry: str) -> None:
-        self._file = replace(self._file, registry=registry)
-        self.data.write_mesh(self._file)
+    def _registry_serves(self, url: str) -> None:
+        self._tell(replace(self._file, registry=url))
+
+    def _orchestrator_serves(self, url: str) -> None:
+        self._tell(replace(self._file, orchestrator=url))
         self._on_ready(self._file, self.data.root)
+
+    def _tell(self, file: MeshFile) -> None:
+        # At once, since each part finds the ones before it there.
+        self._file = file
+        self.data.write_mesh(file)
 
     def close(self) -> None:
         """The mesh is no more. May be called twice."""

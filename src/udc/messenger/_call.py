@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import anyio
 
 from udc.context import Order
-from udc.errors import CallTimeout, DeliveryError
+from udc.errors import CallTimeout, ConfigError, DeliveryError, PeerUnreachable
 from udc.instrument import SendAttempted, SendFinished
 from udc.messages import Message, Peer
 
@@ -52,6 +52,14 @@ def late(call: Call) -> CallTimeout:
     return CallTimeout(f"{call.label} did not answer {what} within {seconds} ({tries}{last})", peer=call.label)
 
 
+def out_of_reach(call: Call, error: BaseException) -> bool:
+    """Whether the call failed because nothing listens where its peer should be."""
+    if isinstance(error, CallTimeout):
+        error = call.last or error  # out of time between two tries: what the last one met
+    # What our own configuration forbids says nothing of the peer.
+    return isinstance(error, PeerUnreachable) and not isinstance(error.__cause__, ConfigError)
+
+
 def failure_of(error: BaseException) -> str:
     """The class's name; for a cancellation one word, whatever the backend's class is called."""
     return type(error).__name__ if isinstance(error, Exception) else "Cancelled"
@@ -77,6 +85,7 @@ def finished(call: Call, failure: str | None) -> SendFinished:
         message_type=call.order.message_type.value,
         action=call.message.action,
         attempts=call.attempts,
+        peer_id=None if call.peer is None else call.peer.id,
         seconds=anyio.current_time() - call.began,
         trace_id=call.message.trace_id,
         error=failure,

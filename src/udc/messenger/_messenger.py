@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -15,7 +15,7 @@ from udc.directory import Directory
 from udc.errors import ConfigError, ConnectionLost, DeliveryError, HopLimit, PeerError, PeerUnreachable, TokenError
 from udc.instrument import Instrument
 from udc.messages import MAX_HOPS, Message, MessageType, Peer, Reply
-from udc.messenger._call import Call, attempted, failure_of, finished, late
+from udc.messenger._call import Call, attempted, failure_of, finished, late, out_of_reach
 from udc.messenger._spread import to_each
 from udc.retry import RetryPolicy, may_have_run, may_retry, retrying, takes_no_work
 from udc.transports._base import Transport
@@ -39,6 +39,7 @@ class Messenger:
         instrument: is told of every try and of every call's end.
         retry: how often and how patiently a call is tried.
         timeout_seconds: a call's overall deadline when neither the order nor its lineage sets an earlier one.
+        unreachable: told of each droplet that could not be reached after the last try.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Messenger:
         instrument: Instrument,
         retry: RetryPolicy | None = None,
         timeout_seconds: float = _DEFAULT_SECONDS,
+        unreachable: Callable[[DropletId | None], None] = lambda _: None,
     ) -> None:
         self._directory = directory
         self._transports = dict(transports)
@@ -59,6 +61,7 @@ class Messenger:
         self._instrument = instrument
         self._retry = retry or RetryPolicy()
         self._timeout_seconds = timeout_seconds
+        self._unreachable = unreachable
         self._under_way: dict[str, list[Peer]] = {}
 
     def pending(self, trace_id: str) -> list[Peer]:
@@ -89,6 +92,8 @@ class Messenger:
             raise late(call)
         except BaseException as error:
             failure = failure_of(error)
+            if call.peer is not None and call.peer.id != self._me and out_of_reach(call, error):
+                self._unreachable(call.peer.id)
             raise
         finally:
             self._forget(call)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, Final, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, WithJsonSchema
 
 from udc._ids import iso_utc
 from udc.errors import InvalidRequest
+from udc.wire.ids import MAX_NAME, MAX_NUMBER
 from udc.wire.json_text import parse_object, unfold
 from udc.wire.words import moment
 
@@ -32,6 +33,11 @@ def _no_boolean(value: object) -> object:
     return value
 
 
+def _whole(value: object) -> object:
+    """JSON knows one kind of number: `5.0` is the integer 5 (JSON Schema, 2020-12, section 4.2.3 of its validation)."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def _time(value: object) -> object:
     if isinstance(value, datetime):
         return value if value.tzinfo is not None else value.replace(tzinfo=UTC)
@@ -45,24 +51,45 @@ def _text_of_number(value: object) -> object:
     return str(value) if type(value) is int else value  # `type`: a boolean stays one, and is refused as a text
 
 
-Int = Annotated[int, Field(strict=True)]
-"""An integer that no boolean, float or text passes for."""
+Whole: Final = BeforeValidator(_whole)
+"""Stands last, after the bounds, which JSON Schema would not show else."""
+
+Int = Annotated[int, Field(strict=True), Whole]
+"""An integer that no boolean, fraction or text passes for."""
 
 Number = Annotated[float, BeforeValidator(_no_boolean), Field(allow_inf_nan=False)]
 """A finite number that no boolean passes for."""
 
-Id = Annotated[int, Field(strict=True, ge=1)] | Annotated[str, Field(strict=True, min_length=1, max_length=255)]
+Id = Annotated[
+    Annotated[int, Field(strict=True, ge=1), Whole]
+    | Annotated[str, Field(strict=True, min_length=1, max_length=MAX_NAME)],
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 1, "maximum": MAX_NUMBER},
+                {"type": "string", "pattern": r"^([1-9][0-9]{0,17}|[A-Za-z][A-Za-z0-9 ._-]{0,253}[A-Za-z0-9._-]?)$"},
+            ]
+        }
+    ),
+]
 """A droplet id as it is written: a number from 1, or a text (`udc.wire.ids` finds the number in it)."""
+
+_Epoch = Annotated[float, Field(ge=-62135596800, lt=253402300800)]
+"""Seconds since the epoch, of the years that a date can have."""
 
 Time = Annotated[
     datetime,
-    BeforeValidator(_time, json_schema_input_type=datetime | float),
+    BeforeValidator(_time, json_schema_input_type=datetime | _Epoch),
     PlainSerializer(iso_utc, return_type=str, when_used="json"),
 ]
 """An aware time; read as ISO 8601 (without an offset: UTC) or epoch seconds, written in UTC with `Z`."""
 
-TextId = Annotated[str, BeforeValidator(_text_of_number, json_schema_input_type=str | int), Field(min_length=1)]
-"""An id that is kept as text; a number is taken as its digits."""
+TextId = Annotated[
+    str,
+    Field(min_length=1, max_length=128),
+    BeforeValidator(_text_of_number, json_schema_input_type=Annotated[str, Field(min_length=1, max_length=128)] | int),
+]
+"""An id of 1 to 128 characters that is kept as text; a number is taken as its digits."""
 
 Payload = Annotated[dict[str, Any], BeforeValidator(unfold, json_schema_input_type=dict[str, Any])]  # Any: JSON
 """A JSON object; some write it as a JSON string."""

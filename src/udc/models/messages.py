@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+from uuid import UUID
 
 from pydantic import Field
 
-from udc.messages import Priority
-from udc.models._fields import Body, Id, Int, Number, Time
+from udc.messages import MAX_HOPS, Priority
+from udc.models._fields import Body, Id, Number, Time, Whole
+from udc.wire.fields import MAX_COUNT, MAX_ID, MAX_REPLY_TO
+
+_Text128 = Annotated[str, Field(min_length=1, max_length=MAX_ID)]
 
 
 class MessageBody(Body):
@@ -15,19 +19,27 @@ class MessageBody(Body):
 
     message_type: Literal["status", "event", "command", "query"] = Field(description="The kind of message.")
     payload: dict[str, Any] = Field(description="Names the action and holds its data.")  # Any: JSON values
-    trace_id: str | None = Field(default=None, description="UUID; made when missing.")
+    trace_id: UUID | None = Field(default=None, description="UUID of 36 characters; made when missing.")
     source: Id | None = Field(default=None, description="Who sends; must be the token's droplet.")
     target: Id | None = Field(default=None, description="For whom; this droplet.")
     timestamp: Time | None = Field(default=None, description="When it was sent.")
-    message_id: str | None = Field(default=None, description="Its identity for de-duplication.")
-    correlation_id: str | None = Field(default=None, description="What it answers to.")
-    timeout_ms: Int | None = Field(default=None, description="Time left when it was sent, milliseconds.")
+    message_id: _Text128 | None = Field(default=None, description="Its identity for de-duplication.")
+    correlation_id: _Text128 | None = Field(default=None, description="What it answers to.")
+    timeout_ms: Annotated[int, Field(strict=True, ge=1, le=MAX_COUNT), Whole] | None = Field(
+        default=None, description="Time left when it was sent, milliseconds."
+    )
     deadline: Time | None = Field(default=None, description="When it must be done.")
-    attempt: Int = Field(default=1, description="From 1; counted up when it is sent again.")
-    hops: Int = Field(default=0, description="How many droplets the trace has been through; at most 16.")
+    attempt: Annotated[int, Field(strict=True, ge=1, le=MAX_COUNT), Whole] = Field(
+        default=1, description="From 1; counted up when it is sent again."
+    )
+    hops: Annotated[int, Field(strict=True, ge=0, le=MAX_HOPS), Whole] = Field(
+        default=0, description="How many droplets the trace has been through; at most 16."
+    )
     on_behalf_of: Id | None = Field(default=None, description="For whom the work is done.")
     priority: Priority = Field(default=Priority.NORMAL, description="How urgent it is.")
-    reply_to: str | None = Field(default=None, description="Where an answer is awaited.")
+    reply_to: Annotated[str, Field(min_length=1, max_length=MAX_REPLY_TO)] | None = Field(
+        default=None, description="Where an answer is awaited."
+    )
     udc_version: str = Field(default="1.0", description="The contract's version.")
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from udc._types import DropletId
-from udc.models._fields import Body, Int, Time
+from udc.models._fields import Body, Int, Time, Whole
 
 
 class LogEntry(Body):
@@ -72,7 +72,9 @@ class ReloadResult(Body):
 class ShutdownRequest(Body):
     """Body of `POST /shutdown`."""
 
-    delay_seconds: Annotated[Int, Field(ge=0, le=300)] = Field(default=10, description="Time until it begins.")
+    delay_seconds: Annotated[int, Field(strict=True, ge=0, le=300), Whole] = Field(
+        default=10, description="Time until it begins."
+    )
     reason: str = Field(default="", description="Why, for the log.")
 
 

@@ -8,7 +8,7 @@ from pydantic import AliasChoices, Field
 
 from udc._types import DropletId
 from udc.messages import Priority
-from udc.models._fields import Body, Id, Int, Number, Payload, TextId, Time
+from udc.models._fields import Body, Id, Number, Payload, TextId, Time, Whole
 
 
 class SendRequest(Body):
@@ -18,7 +18,9 @@ class SendRequest(Body):
     message_type: Literal["status", "event", "command", "query"] = Field(description="The kind of message.")
     payload: Payload = Field(description="Written as it is.")
     priority: Priority = Field(default=Priority.NORMAL, description="How urgent it is.")
-    retry_count: Annotated[Int, Field(ge=0, le=10)] = Field(default=3, description="Tries after the first.")
+    retry_count: Annotated[int, Field(strict=True, ge=0, le=10), Whole] = Field(
+        default=3, description="Tries after the first."
+    )
 
 
 class SendResult(Body):
@@ -36,7 +38,7 @@ class SendResult(Body):
 class TaskRequest(Body):
     """Body of `POST /task`."""
 
-    task_id: Annotated[TextId, Field(max_length=128)] = Field(
+    task_id: TextId = Field(
         validation_alias=AliasChoices("task_id", "id"), description="The task's id; also read from `id`."
     )
     task_type: Annotated[str, Field(min_length=1)] = Field(
@@ -44,11 +46,13 @@ class TaskRequest(Body):
     )
     payload: Payload = Field(default_factory=dict, description="What the handler works on.")
     deadline: Time | None = Field(default=None, description="When it must be done.")
-    priority: Annotated[Int, Field(ge=1, le=10)] = Field(default=5, description="1 first, 10 last.")
+    priority: Annotated[int, Field(strict=True, ge=1, le=10), Whole] = Field(default=5, description="1 first, 10 last.")
     trace_id: Annotated[str, Field(min_length=1, max_length=128)] | None = Field(
         default=None, description="The trace it belongs to."
     )
-    attempt: Annotated[Int, Field(ge=1)] = Field(default=1, description="Counted up when it is given out again.")
+    attempt: Annotated[int, Field(strict=True, ge=1), Whole] = Field(
+        default=1, description="Counted up when it is given out again."
+    )
 
 
 class TaskAccepted(Body):

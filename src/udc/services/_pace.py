@@ -10,7 +10,12 @@ import anyio
 from udc.errors import PeerError, RegistryRefused
 
 CAP_SECONDS: Final = 30.0
-"""The longest pause between two attempts."""
+"""The longest pause between two attempts, in a mesh of twenty droplets and more."""
+
+_SHORTEST_CAP_SECONDS: Final = 5.0
+_CAP_SECONDS_EACH: Final = 1.5
+_SPREAD_SECONDS_EACH: Final = 1.0
+"""In a smaller mesh it is so much for each droplet: those who come back are no more than one a second then."""
 
 _BASE_SECONDS: Final = 1.0
 _REFUSED_BASE_SECONDS: Final = 4.0
@@ -31,11 +36,15 @@ class Pace:
     Args:
         beat_seconds: between two beats, until the Registry names its own.
         chance: a float in [0, 1).
+        mesh_size: how many droplets the Registry has told of; 0 = nobody knows, which counts as many.
     """
 
-    def __init__(self, *, beat_seconds: float, chance: Callable[[], float]) -> None:
+    def __init__(
+        self, *, beat_seconds: float, chance: Callable[[], float], mesh_size: Callable[[], int] = lambda: 0
+    ) -> None:
         self._default = self.beat_seconds = beat_seconds
         self._chance = chance
+        self._mesh_size = mesh_size
         self._lease: float | None = None
         self.failures = 0
 
@@ -78,18 +87,24 @@ class Pace:
 
         One that was away and names no spread has just lost everybody: then we spread ourselves.
         """
-        spread = told_seconds or (_LOST_SPREAD_SECONDS if self.failures else 0.0)
+        spread = told_seconds or (self._each(_SPREAD_SECONDS_EACH, _LOST_SPREAD_SECONDS) if self.failures else 0.0)
         self.failures = 0
         return self._chance() * min(spread, CAP_SECONDS)
 
     def _backoff(self, error: Exception, failures: int) -> float:
         base = _REFUSED_BASE_SECONDS if isinstance(error, RegistryRefused) else _BASE_SECONDS
-        top, before = (min(CAP_SECONDS, base * 2.0 ** min(max(-1, failures - more), 10)) for more in (1, 2))
+        cap = max(_SHORTEST_CAP_SECONDS, self._each(_CAP_SECONDS_EACH, CAP_SECONDS))
+        top, before = (min(cap, base * 2.0 ** min(max(-1, failures - more), 10)) for more in (1, 2))
         # Full jitter while it grows and once at the cap; from then on every 30 s, each droplet at its own second.
         # With full jitter all the time 6.7 % of all droplets would come back in the Registry's first second, for those
         # that wait long are rare among the waiting; so it is 3.4 % in every second.
-        low = CAP_SECONDS * _EVEN if before == CAP_SECONDS else 0.0
+        low = cap * _EVEN if before == cap else 0.0
         return max(_SHORTEST_PAUSE_SECONDS, low + (top - low) * self._chance())
+
+    def _each(self, seconds: float, most: float) -> float:
+        """So much for every droplet of the mesh, up to `most`."""
+        size = self._mesh_size()
+        return min(most, seconds * size) if size else most
 
     @staticmethod
     def _asked(error: Exception) -> float:

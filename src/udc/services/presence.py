@@ -42,6 +42,7 @@ class PresenceLoop:
         accepted: told of every registration that the Registry took.
         answered: told of every answer to a beat.
         beat_seconds: between two beats, where the Registry names no interval.
+        mesh_size: how many droplets the Registry has told of: in a small mesh all may come back sooner; 0 = unknown.
     """
 
     name = "presence"
@@ -58,6 +59,7 @@ class PresenceLoop:
         ambient: Ambient,
         instrument: Instrument,
         beat_seconds: float = 10.0,
+        mesh_size: Callable[[], int] = lambda: 0,
     ) -> None:
         self._client = client
         self._obstacle = obstacle
@@ -66,7 +68,7 @@ class PresenceLoop:
         self._accepted = accepted
         self._answered = answered
         self._instrument = instrument
-        self._pace = Pace(beat_seconds=beat_seconds, chance=ambient.chance)
+        self._pace = Pace(beat_seconds=beat_seconds, chance=ambient.chance, mesh_size=mesh_size)
         self._presence: Presence = "unregistered"
         self._joined = False
         self._resend = False

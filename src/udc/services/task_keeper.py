@@ -136,15 +136,14 @@ class TaskKeeper:
                 self._release()
 
     def _begin(self, left: list[Attempt]) -> None:
-        """From here on everything is written. What the file does not know yet is written at once."""
+        """From here on everything is written, and at once what came before."""
         self._writes = True
-        known = {attempt.key for attempt in left}
         self._anew = not self._fresh  # a file that failed may hold what has been dropped since
-        self._dirty = {each.key: each for each in self._everything() if self._anew or each.key not in known}
+        self._dirty = {each.key: each for each in self._everything()}
         if self._fresh:
             self._fresh = False
             self._restore(left)
-        if self._dirty or self._anew:
+        if self._dirty or self._anew or self._loop.failing:
             self._woken.set()
 
     async def _write_at_last(self, database: Database) -> None:

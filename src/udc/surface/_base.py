@@ -186,6 +186,22 @@ class Surface(Protocol):
         """Answer the request. Never raises but for cancellation."""
         ...
 
+    @property
+    def body_timeout_seconds(self) -> float:
+        """How long an adapter may wait for a body; one that takes longer goes to `refuse_late`."""
+        ...
+
+    def turned_away(self, request: HttpRequest) -> HttpResponse | None:
+        """The answer to a request whose body need not be waited for: nobody is there, or would be let in; else `None`.
+
+        For bodies that have not arrived with their headers; `handle` asks all of it again.
+        """
+        ...
+
     def refuse_body(self, request: HttpRequest) -> HttpResponse:
         """The answer to a request whose body is over the limit (413)."""
+        ...
+
+    def refuse_late(self, request: HttpRequest) -> HttpResponse:
+        """The answer to a request whose body did not arrive in time (408)."""
         ...

@@ -10,7 +10,19 @@ from typing import Any, Final, Protocol
 import anyio
 
 from udc._ids import Ambient
-from udc.errors import ContractError, Draining, InternalError, NotReady, PayloadTooLarge, UdcError
+from udc._types import Access
+from udc.errors import (
+    ContractError,
+    DeadlineExceeded,
+    Draining,
+    InternalError,
+    NotFound,
+    NotReady,
+    PayloadTooLarge,
+    RateLimited,
+    UdcError,
+)
+from udc.identity.claims import Principal
 from udc.instrument import Instrument, request_answered
 from udc.lifecycle import SERVING, Lifecycle, Phase
 from udc.rings import current_droplet
@@ -31,6 +43,11 @@ class Limits(Protocol):
     @property
     def max_body_bytes(self) -> int:
         """The largest request body."""
+        ...
+
+    @property
+    def body_timeout_seconds(self) -> float:
+        """How long one may take to arrive."""
         ...
 
 
@@ -114,6 +131,11 @@ class HttpSurface:
         """The largest body an adapter may read."""
         return self._limits().max_body_bytes
 
+    @property
+    def body_timeout_seconds(self) -> float:
+        """How long an adapter may wait for a body."""
+        return self._limits().body_timeout_seconds
+
     async def handle(self, request: HttpRequest) -> HttpResponse:
         """Answer the request. Never raises but for cancellation."""
         begun = self._clock()
@@ -155,9 +177,57 @@ class HttpSurface:
         fault = PayloadTooLarge(
             f"the body is over {limit} bytes", details={"limit_bytes": limit}, hint="send less, or in parts"
         )
+        return self._refused(fault, request)
+
+    def refuse_late(self, request: HttpRequest) -> HttpResponse:
+        """The answer to a request whose body did not arrive in time (408)."""
+        seconds = self.body_timeout_seconds
+        fault = DeadlineExceeded(f"the body did not arrive within {seconds:g} s", hint="send it faster, or less of it")
+        return self._refused(fault, request)
+
+    def turned_away(self, request: HttpRequest) -> HttpResponse | None:
+        """The answer to a request whose body need not be waited for: no such path, or no token where one is needed."""
+        if request.method == "OPTIONS":
+            return None
+        try:
+            endpoint, _ = self.routes.find(request.method, request.path)
+            self._guard.expect(endpoint, request)
+        except ContractError as error:
+            return self._refused(self._counted(error, request), request)
+        return None
+
+    def _counted(self, fault: ContractError, request: HttpRequest) -> ContractError:
+        """The fault of a request that is answered here, or that there were too many of them from its address."""
+        try:
+            if self.edge.rates is not None:
+                self.edge.rates.admit_address(request)
+        except RateLimited as limited:
+            return limited
+        return fault
+
+    def _refused(self, fault: ContractError, request: HttpRequest) -> HttpResponse:
         response = self._refusal(fault, request)
         self._note(request, None, response, fault.code, self._clock())
         return response
+
+    async def admit(self, request: HttpRequest, access: Access, *, scope: str | None) -> Principal:
+        """Who calls an endpoint that is not in the table: a route of the application around the droplet.
+
+        Raises:
+            ContractError: they may not; see `Guard.admit`.
+        """
+        row = Endpoint(method=request.method, path=request.path, access=access, scope=scope, handler=_elsewhere)
+        rates = self.edge.rates
+        if rates is not None:
+            rates.admit_address(request)
+        principal = await self._guard.admit(row, request)
+        if rates is not None:
+            rates.admit_caller(principal)
+        return principal
+
+    def refuse(self, error: Exception, request: HttpRequest) -> HttpResponse:
+        """The answer to what such a route raised."""
+        return self._refusal(self._fault(error, request), request)
 
     def _options(self, request: HttpRequest) -> HttpResponse | None:
         """The answer to `OPTIONS`, before any authentication; `None` where an endpoint of its own gives it."""
@@ -202,6 +272,15 @@ class HttpSurface:
 
 def _is_guarded(endpoint: Endpoint) -> bool:
     return endpoint.access != "public" or endpoint.authenticate is not None
+
+
+async def _elsewhere(_: HttpRequest) -> HttpResponse:
+    """Stands for a handler that is not ours to call.
+
+    Raises:
+        NotFound: always.
+    """
+    raise NotFound("this is answered by the application around the droplet")
 
 
 def _response(answer: Any, endpoint: Endpoint) -> HttpResponse:  # Any: whatever a handler returns

@@ -49,10 +49,17 @@ class FailureLimit:
 
 
 class Guard:
-    """Lets a request through to its endpoint, or raises what keeps it out (contract section 2)."""
+    """Lets a request through to its endpoint, or raises what keeps it out (contract section 2).
 
-    def __init__(self, *, verifier: Verifier, failures: FailureLimit, instrument: Instrument) -> None:
+    Args:
+        host: the droplet's own, as its URL names it.
+    """
+
+    def __init__(
+        self, *, verifier: Verifier, failures: FailureLimit, instrument: Instrument, host: str | None = None
+    ) -> None:
         self._verifier = verifier
+        self._local = host is None or is_loopback(host)
         self._recall = verifier.recall if isinstance(verifier, Recalls) else None
         self._failures = failures
         self._instrument = instrument
@@ -80,8 +87,8 @@ class Guard:
             principal = await (
                 endpoint.authenticate(request) if endpoint.authenticate else self._verifier.verify(bearer)
             )
-            if principal.anonymous and _from_a_page_elsewhere(request):
-                raise Unauthorized("web pages of other machines need a token here")
+            if principal.anonymous:
+                self._check_nobody(request)
         except Unauthorized as error:
             refusal = _not_one_token() if "," in request.headers.get("authorization", "") else error
             if bearer:  # RFC 6750 section 3.1: only who sent a token is told what is wrong with it
@@ -96,6 +103,35 @@ class Guard:
             details={"missing_permission": endpoint.access, "scope": endpoint.scope},
         )
 
+    def expect(self, endpoint: Endpoint, request: HttpRequest) -> None:
+        """Refuse at a glance who shows no token where one is needed; what a token says is not looked at.
+
+        Raises:
+            Unauthorized: there is none.
+            RateLimited: the same, from an address that has failed too often.
+        """
+        guarded = endpoint.access != "public" and endpoint.authenticate is None
+        if guarded and getattr(self._verifier, "needs_token", False) and not bearer_of(request):
+            self._refuse(Unauthorized("there is no bearer token"), endpoint, request)
+
+    def _check_nobody(self, request: HttpRequest) -> None:
+        """Refuse web pages, which need no credential where nobody does.
+
+        One of elsewhere is told by its origin. One that had its own name resolved to this machine (DNS rebinding) is
+        of here to its browser, which names no origin; but it calls us by that name.
+
+        Raises:
+            Unauthorized: it is one.
+        """
+        if _from_a_page_elsewhere(request):
+            raise Unauthorized("web pages of other machines need a token here")
+        host = _host_of(request)
+        if self._local and host and not is_loopback(host):
+            raise Unauthorized(
+                "without a token this droplet answers to the name of this machine only",
+                hint="call it as localhost or 127.0.0.1",
+            )
+
     def _refuse(self, refusal: Unauthorized, endpoint: Endpoint, request: HttpRequest) -> NoReturn:
         self._instrument.emit(AuthenticationFailed(client=request.client, route=endpoint.path, reason=refusal.message))
         wait = self._failures.note(address_key(request.client))
@@ -106,6 +142,15 @@ class Guard:
             retry_after_seconds=wait,
             hint="get a valid token before trying again",
         ) from refusal
+
+
+def _host_of(request: HttpRequest) -> str:
+    """By which name we were called; an empty one when the caller does not say."""
+    given = request.headers.get("host", "")
+    try:
+        return urlsplit(f"//{given}").hostname or ""
+    except ValueError:
+        return given
 
 
 def _not_one_token() -> Unauthorized:

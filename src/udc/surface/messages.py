@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from hashlib import sha256
@@ -26,6 +27,7 @@ from udc.wire.receipts import receipt_text
 _REMEMBERED: Final = frozenset({MessageType.COMMAND, MessageType.EVENT})
 _QUERY: Final = MessageType.QUERY
 _ANSWERS: Final = frozenset({MessageType.RESPONSE, MessageType.ERROR})
+_in_order: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), check_circular=False).encode
 _NOT_HANDLED: Final = Outcome(result="success", handled=False, data=b"null")
 
 
@@ -45,7 +47,7 @@ Reserved = Callable[[Message, Principal], Awaitable[object]]
 
 
 def require_json(request: HttpRequest) -> None:
-    """Refuse a body that says it is something other than JSON; saying nothing is fine.
+    """Refuse a body that says it is something other than plain JSON; saying nothing is fine.
 
     Raises:
         UnsupportedMediaType: it is.
@@ -56,6 +58,14 @@ def require_json(request: HttpRequest) -> None:
     media_type = media_type.partition(";")[0].strip().lower()
     if media_type != "application/json" and not media_type.endswith("+json"):
         raise UnsupportedMediaType(f"the body is {media_type[:64]!r}, wanted 'application/json'")
+    coding = request.headers.get("content-encoding", "identity").strip().lower()
+    if coding not in ("identity", ""):  # some servers unpack bodies and some do not: nobody shall depend on it
+        raise packed(coding)
+
+
+def packed(coding: str) -> UnsupportedMediaType:
+    """The refusal of a body that is compressed."""
+    return UnsupportedMediaType(f"the body is packed as {coding[:64]!r}; send it as it is")
 
 
 class Messages:
@@ -175,8 +185,11 @@ class Messages:
 
 
 def fingerprint(message: Message) -> bytes:
-    """What must be the same in two messages with one id; a hash, because it is kept, on disk as well."""
-    return sha256(to_json([message.message_type, message.payload])).digest()
+    """What must be the same in two messages with one id; a hash, because it is kept, on disk as well.
+
+    The order of keys is no part of it: whoever repeats a message may have made its JSON anew.
+    """
+    return sha256(f"{message.message_type}{_in_order(message.payload)}".encode("ascii")).digest()
 
 
 def _verified_source(message: Message, principal: Principal) -> DropletId | None:

@@ -13,14 +13,15 @@ from udc import models
 from udc._ids import Ambient
 from udc._types import DropletId
 from udc.dispatch.run import Outcome
-from udc.errors import DeadlineExceeded, Forbidden, InternalError, NotFound
+from udc.errors import DeadlineExceeded, Forbidden, HopLimit, InternalError, NotFound
 from udc.identity.claims import Principal
-from udc.messages import Message, MessageType, Peer
+from udc.messages import MAX_HOPS, Message, MessageType, Peer
 from udc.surface._base import Endpoint, HttpRequest
 from udc.surface.facts import ProofBook
 from udc.surface.messages import Reserved, read_string, require_json
 from udc.tasks.attempts import Assignment
 from udc.tasks.desk import TaskDesk
+from udc.wire.trace import HOPS_HEADER, MAX_FOREIGN, TIMEOUT_HEADER, trace_id_from
 
 ChatRun = Callable[[Message, Principal], Awaitable[Outcome]]
 
@@ -83,8 +84,11 @@ class Working:
             raise NotFound("this droplet has no chat handler")
         require_json(request)
         asked = models.read(models.ChatRequest, request.body)
-        request.trace_id = self._ambient.new_id()
+        request.trace_id = trace_of(request) or self._ambient.new_id()
         caller = request.caller
+        hops = _number(request, HOPS_HEADER)
+        if hops > MAX_HOPS:
+            raise HopLimit(f"hops is {hops}, at most {MAX_HOPS} are allowed", details={"hops": hops})
         message = Message(
             message_type=MessageType.COMMAND,
             payload=asked.model_dump(),
@@ -94,6 +98,8 @@ class Working:
             timestamp=self._ambient.now(),
             source=caller.droplet_id if caller.droplet_id is not None else caller.subject,
             target=self._me,
+            timeout_ms=_number(request, TIMEOUT_HEADER) or None,
+            hops=hops,
             size=len(request.body),
         )
         outcome = await self._chat(message, caller)
@@ -127,6 +133,20 @@ class Working:
                 response_model=models.ChatReply,
             ),
         ]
+
+
+def trace_of(request: HttpRequest) -> str | None:
+    """The trace that the caller's headers name, if they name one."""
+    told = request.headers.get("x-trace-id", "")
+    if 0 < len(told) <= MAX_FOREIGN and told.isprintable():
+        return told
+    return trace_id_from(request.headers.get("traceparent", ""))
+
+
+def _number(request: HttpRequest, header: str) -> int:
+    """A header of our own kind; 0 when it is missing or makes no sense."""
+    told = request.headers.get(header, "")
+    return int(told) if told.isascii() and told.isdigit() and len(told) < 10 else 0
 
 
 def _reply(value: Any, asked: models.ChatRequest) -> models.ChatReply:  # Any: JSON values

@@ -126,6 +126,10 @@ class TaskDesk:
             await run.kept.wait()
         return begins
 
+    def next_attempt(self, task_id: str) -> int | None:
+        """The number of an attempt that comes without one; `None` while the last one goes on, or is not told yet."""
+        return None if task_id in self._running else self._done.next_attempt(task_id)
+
     def cancel(self, task_id: str, *, by: Principal, orchestrator: DropletId) -> None:
         """Cancel a running task; harmless for one that is done.
 

@@ -29,6 +29,13 @@ class Done:
         newest = self._newest.get(task_id)
         return 0 if newest is None else newest.attempt
 
+    def next_attempt(self, task_id: str) -> int | None:
+        """The number after that; `None` while its terminal message has not been heard."""
+        newest = self._newest.get(task_id)
+        if newest is None:
+            return 1
+        return newest.attempt + 1 if newest.told else None
+
     def add(self, attempt: Attempt) -> None:
         """It has ended."""
         if not attempt.told:

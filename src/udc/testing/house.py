@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
+from pathlib import Path
 from typing import Any, Final
 
 import anyio
@@ -42,6 +43,7 @@ class House:
         foreign: names or ids of those that the others take for strangers' droplets.
         config: further settings for every droplet.
         epoch: wall time at the beginning, seconds.
+        data: the data directory; `None` = all is kept in memory.
     """
 
     def __init__(
@@ -52,10 +54,12 @@ class House:
         foreign: Iterable[DropletId],
         config: Mapping[str, Any],  # Any: values of many types
         epoch: float,
+        data: Path | None = None,
     ) -> None:
         self._seed = seed
         self._config = dict(config)
         self._epoch = epoch
+        self._data = data
         self._began = anyio.current_time()
         self._virtual = is_virtual()
         self.events: Recorder = Recorder()
@@ -210,7 +214,7 @@ class House:
         member.life = life
         self._tasks.start_soon(life.run, name=f"droplet {member.label}")
         await life.started()
-        if not hosted.parts.membership.services:
+        if hosted.parts.membership.registry is None or not hosted.config.registry.auto_register:
             return False
         with anyio.move_on_after(_KNOWN_SECONDS):
             return await arrival.registered()
@@ -252,6 +256,8 @@ class House:
             make_client=line.make_client,
             threads=not self._virtual,
             sample_process=not self._virtual,
+            disk=self._data is not None and member not in (self.registry, self.orchestrator),
+            open_database=line.open_database,
             hooks=[line.while_alive(hook) for hook in hooks],
         )
 
@@ -273,6 +279,8 @@ class House:
         if not member.ours:
             # Its record would carry our mark, and nobody would take it for a stranger any more.
             settings["registry.auto_register"] = False
+        if self._data is not None:
+            settings["data"] = self._data
         if member.grace_seconds is None:
             settings["limits.grace_seconds"] = GRACE_SECONDS
         return {**settings, **self._config}

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 from anyio.abc import TaskStatus
 
 from udc._http import HttpAnswer, HttpClient
 from udc._http.memory import FunctionTransport
+from udc._sqlite import Database
 from udc.instrument import Event, Hook, PhaseChanged, RegistrationAccepted, RegistrationFailed
 from udc.lifecycle import SERVING
 from udc.transports.memory import MemoryNetwork
 
 if TYPE_CHECKING:
     from udc._wiring.hosted import Hosted
+
+T = TypeVar("T")
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -24,7 +31,7 @@ class Killed(Exception):
 
 
 class Line:
-    """A droplet's way out into the network; cut when it is killed."""
+    """A droplet's way out, into the network and onto its disk; cut when it is killed."""
 
     def __init__(self, network: MemoryNetwork) -> None:
         self._network = network
@@ -35,8 +42,24 @@ class Line:
         """An HTTP client that speaks over this line."""
         return HttpClient(transport_factory=lambda: FunctionTransport(self._exchange))
 
+    def open_database(
+        self, path: Path | str, migrations: Sequence[str], *, threads: bool = True
+    ) -> AbstractAsyncContextManager[Database]:
+        """A database that takes no more writes once the droplet has been killed."""
+        line = self
+
+        class Mortal(Database):
+            synchronous = "OFF"  # what a killed process has written is there all the same
+
+            async def write(self, fn: Callable[[sqlite3.Connection], T]) -> T:
+                if line.dead:
+                    raise sqlite3.OperationalError("this droplet was killed by the test")
+                return await super().write(fn)
+
+        return Mortal.open(path, migrations, threads=threads)
+
     def cut(self) -> None:
-        """Nothing gets out any more, and nothing under way comes back."""
+        """Nothing gets out or is written any more, and nothing under way comes back."""
         self.dead = True
         for scope in self._under_way:
             scope.cancel()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from udc import config as configuration
 from udc._types import DropletId
+from udc.clients._base import Presence
 from udc.droplet import Droplet
 from udc.errors import ConfigError
 from udc.messages import Peer
@@ -154,6 +155,12 @@ class Instance:
     def alive(self) -> bool:
         """Whether it runs: started, and neither killed nor ended."""
         return self._member.alive
+
+    @property
+    def presence(self) -> Presence:
+        """How it stands with the Registry, as its `/readyz` says: `registered`, `lost` or `unregistered`."""
+        life = self._member.life
+        return "unregistered" if life is None else life.hosted.parts.membership.presence
 
     def __repr__(self) -> str:
         return f"Instance({self._member.name!r}, number={self._member.number}, alive={self._member.alive})"

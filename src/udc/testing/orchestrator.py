@@ -14,18 +14,12 @@ from udc._types import DropletId, JsonObject
 from udc.context import Context
 from udc.dispatch.declare import endpoint, event
 from udc.droplet import Droplet
-from udc.errors import LifecycleError
-from udc.messages import Peer
 from udc.surface._base import HttpRequest
-from udc.transports._exchange import audiences
-from udc.wire.canonical import canonical_json
-from udc.wire.faults import decode_error
 from udc.wire.json_text import parse_object
 
 if TYPE_CHECKING:
-    from udc._http import HttpAnswer
-    from udc._wiring.hosted import Hosted
-    from udc._wiring.surroundings import Surroundings
+    from udc._wiring.definition import Premises
+    from udc.surface._base import Endpoint
 
 __all__ = ["FakeOrchestrator", "TaskHandle"]
 
@@ -53,6 +47,11 @@ class TaskHandle:
     def kinds(self) -> list[str]:
         """What the messages are, oldest first: `["task_acknowledged", "task_completed"]`."""
         return [str(message["type"]) for message in self.messages]
+
+    @property
+    def ends(self) -> list[JsonObject]:
+        """The terminal messages that came: one per attempt, whatever happens to the droplet."""
+        return [message for message in self.messages if message["type"] in TERMINAL]
 
     async def finished(self, *, timeout_seconds: float = 30.0) -> JsonObject:
         """Wait for the terminal message and return it.
@@ -119,7 +118,6 @@ class FakeOrchestrator(Droplet):
         self.reports: list[JsonObject] = []
         self._handles: dict[str, TaskHandle] = {}
         self._ambient = _ids.system()
-        self._hosted: Hosted | None = None
 
     async def assign(
         self,
@@ -137,7 +135,7 @@ class FakeOrchestrator(Droplet):
             droplet: its id or name.
             task_type: which of its `@task` handlers.
             payload: what the handler works on.
-            task_id: of an earlier handle, to give that task again; its handle is returned.
+            task_id: of an earlier handle, to give that task again (its handle is returned), or one of `new_task_id`.
             attempt: from 1.
             deadline: aware; when it must be done, by the mesh's clock (`world.now()`).
 
@@ -158,8 +156,12 @@ class FakeOrchestrator(Droplet):
         }
         if deadline is not None:
             task["deadline"] = iso_utc(deadline)
-        await self._post(droplet, "/task", task)
+        await self.mesh.request(droplet, "POST", "/task", task)
         return handle
+
+    def new_task_id(self) -> str:
+        """An id for a task that is to be given more than once, in the mesh's repeatable order."""
+        return self._ambient.new_id()
 
     @event("*")
     async def take(self, ctx: Context) -> None:
@@ -176,34 +178,6 @@ class FakeOrchestrator(Droplet):
         self.reports.append(parse_object(request.body))
         return {"received": True}
 
-    def _host(self, surroundings: Surroundings | None = None) -> Hosted:
-        """Make ready for one life; keeps what it needs to post tasks."""
-        if surroundings is not None:
-            self._ambient = surroundings.ambient
-        self._hosted = super()._host(surroundings)
-        return self._hosted
-
-    async def _post(self, droplet: DropletId, path: str, body: JsonObject) -> None:
-        if self._hosted is None:
-            raise LifecycleError("this FakeOrchestrator is not running")
-        parts = self._hosted.parts
-        peer = await parts.directory.resolve(droplet)
-        audience = audiences(parts.settings.config.security.jwt_audience)(peer)
-        token = await parts.tokens.get(audience)
-        answer = await self._send(peer, path, body, token.value)
-        if answer.status == 401:
-            token = await parts.tokens.renew(audience, token)
-            answer = await self._send(peer, path, body, token.value)
-        if answer.status != 200:
-            raise decode_error(answer.body, status=answer.status, headers=answer.headers, peer=peer.label)
-
-    async def _send(self, peer: Peer, path: str, body: JsonObject, token: str) -> HttpAnswer:
-        if self._hosted is None:
-            raise LifecycleError("this FakeOrchestrator is not running")
-        return await self._hosted.parts.client.request(
-            "POST",
-            f"{peer.endpoint}{path}",
-            headers=(("authorization", f"Bearer {token}"), ("content-type", "application/json")),
-            content=canonical_json(body),
-            peer=peer.label,
-        )
+    def _udc_settle(self, premises: Premises) -> Sequence[Endpoint]:
+        self._ambient = premises.ambient
+        return super()._udc_settle(premises)

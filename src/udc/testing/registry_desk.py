@@ -85,7 +85,9 @@ class RegistryDesk:
         self.ambient: _ids.Ambient = _ids.system()
         self.calls: list[RegistryCall] = []
         self.enrolled: dict[DropletId, Enrolment] = {}
-        self.watch: Watch = Watch(lambda: self.ambient.wall())
+        self.watch: Watch = Watch(
+            lambda: self.ambient.wall(), name=self.ambient.new_id()[:8], is_down=lambda: self.is_down
+        )
         self.revoked: list[dict[str, Any]] = []  # Any: JSON values
         self.denied: Revocations = Revocations(wall=lambda: self.ambient.wall())
         self.is_down = False

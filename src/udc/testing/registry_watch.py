@@ -56,17 +56,21 @@ class Watch:
 
     Args:
         wall: seconds since the epoch, by the Registry's clock.
+        is_down: the Registry is not there for anybody now; `wake` after a change.
+        name: unlike that of any other Registry, so that nobody takes this one's revisions for that one's.
     """
 
-    def __init__(self, wall: Callable[[], float]) -> None:
+    def __init__(self, wall: Callable[[], float], *, name: str, is_down: Callable[[], bool]) -> None:
         self._wall = wall
-        self._epoch = 0
+        self._is_down = is_down
+        self._name = name
+        self._lives = 0
         self._stopping = False
         self._begin(Records())
 
     def _begin(self, records: Records) -> None:
         self.records: Records = records
-        self._epoch += 1
+        self._lives += 1
         self._number = 0
         self._rows: dict[DropletId, Row] = {}
         self._past: deque[tuple[int, DropletId, Row | None]] = deque(maxlen=KEPT_CHANGES)
@@ -75,10 +79,18 @@ class Watch:
         self._news = anyio.Event()
 
     @property
+    def _epoch(self) -> str:
+        return f"{self._name}-{self._lives}"
+
+    @property
+    def _open(self) -> bool:
+        return not self._stopping and not self._is_down()
+
+    @property
     def revision(self) -> str:
         """Of the present list."""
         self._settle()
-        return f"memory{self._epoch}.{self._number}"
+        return f"{self._epoch}.{self._number}"
 
     @property
     def headers(self) -> Headers:
@@ -101,7 +113,7 @@ class Watch:
     def restarted(self) -> None:
         """Be a Registry that was started again on its data: nobody expires until everybody may have beaten."""
         self._stopping = False
-        self._epoch += 1
+        self._lives += 1
         self._past.clear()
         self._number = 0
         self._warm()
@@ -132,7 +144,7 @@ class Watch:
                 async with anyio.create_task_group() as tasks:
                     if request.disconnected is not None:
                         tasks.start_soon(_leave, request.disconnected, tasks.cancel_scope)
-                    while (found := self._since(since, wanted)) is None and not self._stopping:
+                    while (found := self._since(since, wanted)) is None and self._open:
                         await self._until_news(math.inf)
                     tasks.cancel_scope.cancel()
         return found or self._encoded((), (), snapshot=False)
@@ -143,7 +155,7 @@ class Watch:
         body = self._since(since, wanted) if since else self._snapshot(wanted)
         yield self._event(body or self._encoded((), (), snapshot=False))
         revision = self.revision
-        while not self._stopping:
+        while self._open:
             body, revision = self._since(revision, wanted), self.revision
             if body is not None:
                 yield self._event(body)
@@ -196,7 +208,7 @@ class Watch:
         """The droplets that changed since, each with its row of then; `None` = that list is not known here."""
         epoch, _, text = revision.rpartition(".")
         number = int(text) if text.isascii() and text.isdigit() and len(text) < 19 else -1
-        if epoch != f"memory{self._epoch}" or not self._number - len(self._past) <= number <= self._number:
+        if epoch != self._epoch or not self._number - len(self._past) <= number <= self._number:
             return None
         later = list(takewhile(lambda change: change[0] > number, reversed(self._past)))
         then: dict[DropletId, Row | None] = {}

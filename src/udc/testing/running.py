@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from datetime import UTC, datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
@@ -29,6 +30,7 @@ def mesh(
     foreign: Iterable[DropletId] = (),
     config: Mapping[str, Any] | None = None,  # Any: values of many types
     starts_at: datetime = STARTS_AT,
+    data: Path | None = None,
 ) -> AbstractAsyncContextManager[World]:
     """Run droplets together with a Registry and an Orchestrator, without sockets.
 
@@ -53,12 +55,14 @@ def mesh(
         config: settings for every droplet, which win over its own: `{"limits.in_flight": 1}`. A droplet that
             sets no `limits.grace_seconds` gets 5.
         starts_at: wall time at the beginning; aware.
+        data: a directory (pytest's `tmp_path`) where the droplets keep their own state, as in production: what
+            is on the disk when one is killed (`faults.crash`) is there when it is restarted.
 
     Raises:
         ConfigError: droplets that cannot be told apart, or a configuration that cannot work.
         Exception: what the start of a droplet raised, itself; whoever had started is stopped.
     """
-    return _Running(droplets, seed=seed, foreign=tuple(foreign), config=config or {}, starts_at=starts_at)
+    return _Running(droplets, seed=seed, foreign=tuple(foreign), config=config or {}, starts_at=starts_at, data=data)
 
 
 class _Running:
@@ -72,12 +76,14 @@ class _Running:
         foreign: tuple[DropletId, ...],
         config: Mapping[str, Any],  # Any: values of many types
         starts_at: datetime,
+        data: Path | None,
     ) -> None:
         self._droplets = droplets
         self._seed = seed
         self._foreign = foreign
         self._config = config
         self._starts_at = starts_at
+        self._data = data
         self._stack: AsyncExitStack | None = None
 
     async def __aenter__(self) -> World:
@@ -90,6 +96,7 @@ class _Running:
                 foreign=self._foreign,
                 config=self._config,
                 epoch=self._starts_at.timestamp(),
+                data=self._data,
             )
             world = World(house)
             await stack.enter_async_context(house.network)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from functools import partial
 from importlib import import_module
 from typing import Any, Literal
 
@@ -24,7 +25,10 @@ def virtual_time(backend: Literal["asyncio", "trio"] = "asyncio") -> tuple[str, 
     if backend == "trio":
         clock = _wanted("trio.testing", "pip install trio").MockClock(autojump_threshold=0)
         return "trio", {"clock": clock}
-    return "asyncio", {"loop_factory": _wanted("looptime", 'pip install "udc-mesh[testing]"').new_event_loop}
+    looptime = _wanted("looptime", 'pip install "udc-mesh[testing]"')
+    # Before each leap it would turn 42 times to let others run. Nobody is left to run when the clock may leap: no
+    # thread and no socket takes part. Without that a mesh of fifty passes an hour in a fourth of the time.
+    return "asyncio", {"loop_factory": partial(looptime.new_event_loop, noop_cycles=0)}
 
 
 def is_virtual() -> bool:

@@ -10,6 +10,7 @@ from udc._http import HttpClient
 from udc._http.memory import FunctionTransport
 from udc._ids import Ambient
 from udc._types import UNSET, DropletId, Unset
+from udc.clients.peer_http import PeerHttp
 from udc.context import Context
 from udc.dispatch.contexts import Contexts
 from udc.droplet import Droplet
@@ -17,7 +18,7 @@ from udc.identity._base import TokenSource
 from udc.identity.audiences import DEFAULT_AUDIENCE, own_audience
 from udc.identity.tokens import TokenKeeper
 from udc.instrument import Hook, Instrument
-from udc.messenger import Messenger
+from udc.messenger import Errands, Messenger
 from udc.testing.answers import Answer
 from udc.testing.faults import Faults
 from udc.testing.house import House
@@ -32,6 +33,8 @@ from udc.transports.http import HttpTransport, audiences
 from udc.wire.canonical import canonical_json
 
 __all__ = ["World"]
+
+_CALL_SECONDS: Final = 10.0
 
 CLIENT: Final = "client"
 """How the recorder calls the test's own side."""
@@ -144,23 +147,20 @@ class World:
         ambient = self._house.ambient(f"{CLIENT}/{self._clients}")
         hook: Hook = self.events.hook(CLIENT)
         instrument = Instrument([hook])
-        transport = HttpTransport(
-            self._http,
-            TokenKeeper(
-                self._source(ambient, droplet_id, tuple(permissions), tuple(scopes)),
-                ambient=ambient,
-                instrument=instrument,
-            ),
-            audience_of=audiences(self._audience),
-        )
+        source = self._source(ambient, droplet_id, tuple(permissions), tuple(scopes))
+        tokens = TokenKeeper(source, ambient=ambient, instrument=instrument)
+        shown = audiences(self._audience)
+        everybody = Everybody(lambda: self._house.roster.members, chance=ambient.chance)
         messenger = Messenger(
-            Everybody(lambda: self._house.roster.members, chance=ambient.chance),
-            {"https": transport},
+            everybody,
+            {"https": HttpTransport(self._http, tokens, audience_of=shown)},
             me=droplet_id,
             ambient=ambient,
             instrument=instrument,
         )
-        return Contexts(sender=messenger, ambient=ambient).mesh()
+        http = PeerHttp(self._http, tokens, audience_of=shown)
+        errands = Errands(everybody, http, ambient=ambient, timeout_seconds=_CALL_SECONDS)
+        return Contexts(sender=messenger, ambient=ambient, courier=errands).mesh()
 
     def token(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Final, TypeAlias
+from typing import Final, Protocol, TypeAlias, TypeVar
 
 from udc._http import HttpAnswer
 from udc.errors import TokenError
@@ -52,19 +52,48 @@ async def exchange(peer: Peer, message: Message, *, post: Post, tokens: Tokens, 
     Raises:
         PeerError, PeerUnreachable, ConnectionLost, InvalidReply, TokenError: see `Transport.deliver`.
     """
-    audience, token = await token_for(peer, audience_of(peer), tokens)
-    answer = await _post(peer, message, post, token)
-    if answer.status == _UNAUTHORIZED:
-        try:
-            token = await tokens.renew(audience, token)
-        except TokenError:
-            # The peer's refusal is what happened; that there is no better token is its context.
-            return _decoded(peer, message, answer)
-        answer = await _post(peer, message, post, token)
-    return _decoded(peer, message, answer)
+
+    async def send(token: Token) -> HttpAnswer:
+        return await _post(peer, message, post, token)
+
+    return _decoded(peer, message, await authorized(peer, send, tokens=tokens, audience_of=audience_of))
 
 
-async def token_for(peer: Peer, audience: str | None, tokens: Tokens) -> tuple[str | None, Token]:
+class Answered(Protocol):
+    """An answer, or its beginning."""
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        ...
+
+
+A = TypeVar("A", bound=Answered)
+
+
+async def authorized(
+    peer: Peer, send: Callable[[Token], Awaitable[A]], *, tokens: Tokens, audience_of: AudienceOf
+) -> A:
+    """Send with the token that the peer is shown, and once more with a new one after a 401.
+
+    While no token of the peer's own audience is to be had, the mesh's goes to it (contract section 6: it takes both).
+
+    Raises:
+        TokenError: there is no token for it; and whatever `send` raises.
+    """
+    audience, token = await _token(peer, audience_of(peer), tokens)
+    answer = await send(token)
+    if answer.status != _UNAUTHORIZED:
+        return answer
+    try:
+        token = await tokens.renew(audience, token)
+    except TokenError:
+        # The peer's refusal is what happened; that there is no better token is its context.
+        return answer
+    return await send(token)
+
+
+async def _token(peer: Peer, audience: str | None, tokens: Tokens) -> tuple[str | None, Token]:
     """The token to show, and whose audience it is of.
 
     Raises:

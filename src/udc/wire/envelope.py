@@ -28,8 +28,9 @@ _Optional: TypeAlias = tuple[
     str | None, str | None, int | None, datetime | None, int, int, DropletId | None, Priority, str | None
 ]
 _TEXT_OR_NULL = (str, type(None))
-_PLAIN = frozenset({"message_type", "payload", "trace_id", "timestamp", "source", "target", *fields.OPTIONAL})
-_PLAIN |= {*fields.UNKEPT}
+_PLAIN = frozenset(
+    {"message_type", "payload", "trace_id", "timestamp", "source", "target", *fields.OPTIONAL, *fields.UNKEPT}
+)
 """Every field of the contract's own form; each of them is read by a reader, and none of those passes infinity."""
 _WRITTEN = frozenset({MessageType.STATUS, MessageType.EVENT, MessageType.COMMAND, MessageType.QUERY})
 

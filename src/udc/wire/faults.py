@@ -154,6 +154,11 @@ def _subclasses(kind: type[ContractError]) -> list[type[ContractError]]:
     return [kind, *(found for child in kind.__subclasses__() for found in _subclasses(child))]
 
 
+STATUS_BY_CODE: Final[dict[str, int]] = {
+    kind.code: kind.http_status for kind in _subclasses(ContractError) if kind.code
+}
+"""The status of each of the contract's codes, for an error that came inside a success."""
+
 RETRYABLE_CODES: Final = frozenset(kind.code for kind in _subclasses(ContractError) if kind.retryable)
 """The contract's codes that may be retried, for peers that do not say so themselves."""
 

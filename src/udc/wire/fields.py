@@ -56,6 +56,8 @@ def foreign_trace_id(value: object, name: str) -> str:
 
 def _count(lowest: int) -> Callable[[object, str], int]:
     def read(value: object, name: str) -> int:
+        if type(value) is float and value.is_integer():
+            value = int(value)  # JSON knows one kind of number: 5.0 is 5
         if type(value) is not int or not lowest <= value <= MAX_COUNT:  # `type`: a boolean is an int to isinstance
             raise InvalidRequest.field(name, f"must be an integer from {lowest}")
         return value

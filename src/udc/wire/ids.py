@@ -25,9 +25,13 @@ def canonical_id(value: object, *, field: str = "id") -> DropletId:
     """
     if type(value) is int and 0 < value <= MAX_NUMBER:
         return value
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # JSON knows one kind of number: 14.0 is 14
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise InvalidRequest.field(field, "must be a droplet id: an integer from 1, or a name")
     if isinstance(value, int):
+        if 0 < value <= MAX_NUMBER:
+            return value
         raise InvalidRequest.field(field, f"must be between 1 and {MAX_NUMBER}")
     return _from_text(value.strip(), field)
 

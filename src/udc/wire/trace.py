@@ -9,6 +9,12 @@ from collections.abc import Callable
 from typing import Final
 from urllib.parse import quote
 
+HOPS_HEADER: Final = "x-udc-hops"
+"""How many droplets the trace of a request has been through, where the body has no place for it."""
+
+TIMEOUT_HEADER: Final = "x-udc-timeout-ms"
+"""How much time was left when such a request was sent, in milliseconds."""
+
 MAX_FOREIGN: Final = 128
 """The longest trace id that is taken from a foreign form, in characters."""
 

@@ -20,7 +20,13 @@ from udc.cli.app import app
 ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs" / "reference" / "cli.md"
 CPU_SECONDS = 0.6
-COMMANDS: Mapping[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]  # typer's own
+TOP: Mapping[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]  # typer's own
+COMMANDS: Mapping[str, Any] = {
+    " ".join(filter(None, (name, sub))): found
+    for name, command in TOP.items()
+    for sub, found in getattr(command, "commands", {"": command}).items()
+}
+"""What can be given: `udc ls`, `udc tasks ls`."""
 
 
 def udc_command(*arguments: str) -> tuple[int, str, str]:
@@ -33,16 +39,17 @@ def test_the_version() -> None:
 
 
 def test_the_commands_are_listed_whole() -> None:
-    code, out, _ = udc_command("--help")
+    for arguments, commands in (((), TOP), (("tasks",), TOP["tasks"].commands)):
+        code, out, _ = udc_command(*arguments, "--help")
 
-    assert code == 0
-    assert [line.split()[0] for line in out.partition("Commands:\n")[2].splitlines()] == list(COMMANDS)
-    assert "..." not in out.partition("Commands:\n")[2]
+        assert code == 0
+        assert [line.split()[0] for line in out.partition("Commands:\n")[2].splitlines()] == list(commands)
+        assert "..." not in out.partition("Commands:\n")[2]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help(command: str) -> None:
-    code, out, err = udc_command(command, "--help")
+    code, out, err = udc_command(*command.split(), "--help")
 
     assert (code, err) == (0, "")
     assert out.startswith(f"Usage: udc {command} ")
@@ -60,6 +67,10 @@ def test_every_command_has_help(command: str) -> None:
         ("call", "x"),
         ("call", "x", "y", "--type", "event"),
         ("mesh", "--port-base", "65534"),
+        ("demo", "--bogus"),
+        ("tasks", "ls", "--status", "done"),
+        ("tasks", "show"),
+        ("tasks", "create", "bake", "--priority", "11"),
     ],
     ids=" ".join,
 )
@@ -79,7 +90,7 @@ def _row(parameter: Any) -> str:
 def test_the_page_tells_every_command_and_option() -> None:
     """Section by section: the rows of a command's table are its parameters, in their order."""
     page = PAGE.read_text(encoding="utf-8")
-    sections = dict(re.findall(r"^## `udc ([a-z]+)`$(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL))
+    sections = dict(re.findall(r"^## `udc ([a-z ]+)`$(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL))
 
     assert list(sections) == list(COMMANDS)
     for name, command in COMMANDS.items():

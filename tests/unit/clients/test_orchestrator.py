@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -233,6 +234,45 @@ async def test_its_refusals_come_as_they_are() -> None:
             await orchestrator.get(TASK_ID)
     assert str(refused.value) == "the Orchestrator answered 404 NOT_FOUND: no such task"
     assert refused.value.hint == "look at the list"
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"message_type": "response", "payload": {"task": RECORD}},
+        {"message_type": "response", "payload": json.dumps(RECORD)},
+        {"task": RECORD},
+    ],
+)
+async def test_a_task_in_an_envelope_is_taken_out_of_it(told: Any) -> None:
+    desk = Desk({f"GET /tasks/{TASK_ID}": (200, told)})
+    async with calling(desk) as orchestrator:
+        assert (await orchestrator.get(TASK_ID)).title == "one image"
+
+
+@pytest.mark.parametrize("told", [[RECORD], {"message_type": "response", "payload": {"tasks": json.dumps([RECORD])}}])
+async def test_so_is_a_list_in_any_shape(told: Any) -> None:
+    desk = Desk({"GET /tasks": (200, told)})
+    async with calling(desk) as orchestrator:
+        page = await orchestrator.list()
+    assert ([task.task_id for task in page.tasks], page.total) == ([TASK_ID], 1)
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        ({"code": "NOT_FOUND", "message": "no such task"}, 404),
+        ({"code": "CONFLICT", "message": "no"}, 409),
+        ({"code": "ODD", "message": "no"}, 500),
+        ("it broke", 500),
+    ],
+)
+async def test_an_error_inside_a_success_has_the_status_of_its_code(error: Any, status: int) -> None:
+    desk = Desk({f"PATCH /tasks/{TASK_ID}": (200, {"message_type": "error", "payload": {"error": error}})})
+    async with calling(desk, peer=Peer(endpoint=URL, id=10)) as orchestrator:
+        with pytest.raises(PeerError) as refused:
+            await orchestrator.update(TASK_ID, "completed", result=1)
+    assert refused.value.status == status
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"status": "pending"}', b'{"task_id": true, "status": "x"}'])

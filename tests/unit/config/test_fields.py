@@ -278,6 +278,7 @@ def test_the_frozen_defaults() -> None:
     assert (config.security.failed_auth_limit, config.security.failed_auth_window_seconds) == (100, 60)
     assert config.limits.model_dump() == {
         "max_body_bytes": 1_048_576,
+        "body_timeout_seconds": 30.0,
         "in_flight": 1000,
         "handler_timeout_seconds": 30.0,
         "call_timeout_seconds": 10.0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import anyio
 import pytest
@@ -61,6 +62,56 @@ async def test_a_name_of_several_is_refused() -> None:
     finder = Finder(Registry(record(14, "twin"), record(15, "twin")))
     with pytest.raises(UnknownPeer, match=r"2 peers are called 'twin' \(ids 14, 15\): use the id"):
         await finder.found("twin")
+
+
+NOBODY: dict[str, Any] = {"anonymous": True, "metadata": {}}
+"""What the Registry tells of one that joined without a credential."""
+
+
+@pytest.mark.parametrize("name", ["Orders", "orders", "ORDERS"])
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"id": 99, "name": "Orders"},
+        {"id": 99, "name": "orders"},
+        {"id": "orders", "droplet_id": "orders", "name": "x"},
+        {"id": "Orders", "droplet_id": "Orders", "name": "Orders"},
+    ],
+)
+async def test_who_joined_without_a_credential_takes_nobodys_calls_by_its_name(
+    name: str, claims: dict[str, Any]
+) -> None:
+    registry = Registry({**record(99, **NOBODY), **claims}, record(14, "Orders"))
+    assert await Finder(registry).found(name) == ["http://d14"]
+
+
+@pytest.mark.parametrize("claims", [{"name": "x", "capabilities": ["resize"]}, {"name": "resize"}])
+async def test_nor_by_what_it_says_that_it_can_do(claims: dict[str, Any]) -> None:
+    finder = Finder(Registry({**record(99), **NOBODY, **claims}, record(14, capabilities=["resize"])))
+    assert {place for _ in range(20) for place in await finder.found("resize")} == {"http://d14"}
+
+
+async def test_who_joined_without_a_credential_is_found_where_nobody_else_is() -> None:
+    finder = Finder(Registry({**record(99, "Orders", capabilities=["order"]), **NOBODY}))
+    for target in (99, "Orders", "orders", "order"):
+        assert await finder.found(target) == ["http://d99"], target
+
+
+async def test_a_credential_that_comes_later_counts() -> None:
+    registry = Registry({**record(99, "Orders"), **NOBODY}, record(14, "Orders"))
+    finder = Finder(registry)
+    assert await finder.found("Orders") == ["http://d14"]
+    registry.records = [record(99, "Orders"), {**record(14, "Orders"), **NOBODY}]
+    await finder.discovery.refresh()
+    assert await finder.found("Orders") == ["http://d99"]
+
+
+async def test_of_several_of_one_name_our_own_kind_is_meant() -> None:
+    finder = Finder(Registry(record(14, "twin"), record(15, "twin", metadata={})))
+    assert await finder.found("twin") == ["http://d14"]
+    strangers = Finder(Registry(record(14, "twin", metadata={}), record(15, "twin", metadata={})))
+    with pytest.raises(UnknownPeer, match=r"ids 14, 15"):
+        await strangers.found("twin")
 
 
 @pytest.mark.parametrize("name", ["Orders", "orders"])

@@ -289,3 +289,40 @@ async def test_many_records_do_not_hold_the_event_loop() -> None:
 )
 async def test_a_later_revision(before: str, after: str, later: bool) -> None:
     assert _grew(before, after) is later
+
+
+async def test_whether_what_is_known_is_current() -> None:
+    """Neither what was on the disk, nor what a Registry says that warms up, nor the list of one that is away."""
+    registry = Registry(record(14), watch=True)
+    finder = Finder(registry)
+    finder.discovery._index.put([record(13)])
+    assert not finder.discovery.current
+    assert not Finder().discovery.current
+    registry.warming = True
+    async with following(registry) as finder:
+        assert not finder.discovery.current
+        registry.warming = False
+        registry.put(record(15))
+        await anyio.sleep(120)
+        assert finder.discovery.current
+        registry.down = True
+        registry.put(record(16))
+        await anyio.sleep(60)
+        assert not finder.discovery.current
+        registry.down = False
+        await anyio.sleep(45)
+        assert not finder.discovery.current
+        await anyio.sleep(120)
+        assert finder.discovery.current
+
+
+async def test_what_the_registry_tells_of_everybody() -> None:
+    registry = Registry(record(14, capabilities=["resize"]), record(15), watch=True)
+    async with following(registry) as finder:
+        assert [each.key for each in finder.discovery.known()] == [14, 15]
+        assert [each.key for each in finder.discovery.known(capability="resize")] == [14]
+        assert list(finder.discovery.known(capability="nobody's")) == []
+        found = finder.discovery.find(14)
+        assert found is not None
+        assert [each.state for each in found.instances] == ["ready"]
+        assert finder.discovery.find(16) is None

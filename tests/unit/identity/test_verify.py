@@ -484,6 +484,24 @@ class TestMemory:
             at_once(verifier.verify(token))
         assert keys.asked == 0
 
+    def test_it_is_bounded_in_bytes_too(self, key: SigningKey, ambient: Ambient) -> None:
+        keys = CountingKeys(key)
+        tokens = [key.sign(claims(jti=str(n), scope=f"{n} " + "x" * 3000)) for n in range(5)]
+        size = len(tokens[0])
+        verifier = self.build(keys, ambient, cache_bytes=3 * size + 10)
+        for token in tokens:
+            at_once(verifier.verify(token))
+        assert len(verifier._seen) == 3
+        assert verifier._bytes == sum(map(len, tokens[2:]))
+        keys.asked = 0
+        for token in tokens[2:]:
+            at_once(verifier.verify(token))
+        assert keys.asked == 0
+        keys.revision += 1
+        for token in tokens[2:]:
+            at_once(verifier.verify(token))
+        assert (len(verifier._seen), verifier._bytes) == (3, sum(map(len, tokens[2:])))
+
     def test_it_is_not_shared_between_audiences(self, key: SigningKey, ambient: Ambient) -> None:
         keys, token = CountingKeys(key), key.sign(GOOD)
         at_once(self.build(keys, ambient).verify(token))

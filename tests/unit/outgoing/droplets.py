@@ -29,6 +29,7 @@ class Droplet:
     """A surface with one endpoint, `/message`: decodes, hands on, encodes. Keeps every request."""
 
     max_body_bytes = 10_000
+    body_timeout_seconds = 30.0
 
     def __init__(self, handler: Handler = echo, *, me: int = 14, path: str = "/message") -> None:
         self.handler = handler
@@ -62,6 +63,12 @@ class Droplet:
             message_id=message.message_id,
         )
         return HttpResponse(body=encode_receipt(receipt, dialect=message.dialect))
+
+    def refuse_late(self, request: HttpRequest) -> HttpResponse:
+        raise NotImplementedError
+
+    def turned_away(self, request: HttpRequest) -> HttpResponse | None:
+        raise NotImplementedError
 
     def refuse_body(self, request: HttpRequest) -> HttpResponse:
         return HttpResponse(status=413, body=b'{"status":"error","error":{"code":"PAYLOAD_TOO_LARGE","message":"big"}}')

@@ -140,6 +140,16 @@ async def test_a_peer_without_id_is_found_by_name() -> None:
     assert await StaticDirectory(nameless).resolve("two") is nameless[1]
 
 
+async def test_peers_that_come_and_go_are_found_when_no_other_is_meant() -> None:
+    there: list[Peer] = []
+    found = StaticDirectory([BILLING], beside=lambda: there)
+    with pytest.raises(UnknownPeer):
+        await found.resolve(10)
+    there += [peer(10, "orchestrator", "http://a"), peer(14, "Billing", "http://b")]
+    assert await found.resolve(10) == await found.resolve("orchestrator") == there[0]
+    assert await found.resolve(14) == await found.resolve("Billing") == BILLING
+
+
 async def test_neither_an_id_nor_a_name_stands_in_for_anothers() -> None:
     directory = StaticDirectory(
         [

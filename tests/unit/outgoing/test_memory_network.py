@@ -29,6 +29,7 @@ class Page:
     """A surface that says what it was asked, or does as told."""
 
     max_body_bytes = 100
+    body_timeout_seconds = 30.0
 
     def __init__(self, response: HttpResponse | None = None) -> None:
         self.response = response
@@ -42,6 +43,12 @@ class Page:
         self.begun.set()
         await self.go.wait()
         return self.response or HttpResponse(body=request.path.encode())
+
+    def refuse_late(self, request: HttpRequest) -> HttpResponse:
+        raise NotImplementedError
+
+    def turned_away(self, request: HttpRequest) -> HttpResponse | None:
+        raise NotImplementedError
 
     def refuse_body(self, request: HttpRequest) -> HttpResponse:
         return HttpResponse(status=413)

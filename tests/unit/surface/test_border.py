@@ -27,6 +27,7 @@ SECRET = "hunter2 in /etc/passwd"
 
 class Limits:
     max_body_bytes = 100
+    body_timeout_seconds = 7.0
 
 
 class World:

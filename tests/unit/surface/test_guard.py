@@ -202,3 +202,36 @@ async def test_where_everybody_may_do_anything_web_pages_of_other_machines_may_n
         assert not passes
     else:
         assert passes
+
+
+@pytest.mark.parametrize(
+    ("own", "host", "passes"),
+    [
+        ("127.0.0.1", None, True),
+        ("127.0.0.1", "127.0.0.1:8014", True),
+        ("localhost", "LocalHost", True),
+        ("127.0.0.1", "[::1]:8014", True),
+        (None, "localhost", True),
+        ("127.0.0.1", "evil.example", False),
+        (None, "evil.example:8014", False),
+        ("127.0.0.1", "127.0.0.1.evil.example", False),
+        ("127.0.0.1", "localhost@evil.example", False),
+        ("127.0.0.1", "[", False),
+        ("127.0.0.1", "0.0.0.0", False),
+        ("droplet.example", "another-name.example", True),
+    ],
+)
+async def test_a_page_whose_name_was_made_to_mean_this_machine_is_refused(
+    own: str | None, host: str | None, passes: bool
+) -> None:
+    failures = FailureLimit(limit=2, window_seconds=60, clock=lambda: 0.0)
+    guard = Guard(verifier=NoAuth(), failures=failures, instrument=Instrument([]), host=own)
+    headers = {} if host is None else {"host": host}
+    request = HttpRequest(method="GET", path="/state", headers=headers, client="127.0.0.1")
+
+    try:
+        await guard.admit(endpoint("read"), request)
+    except Unauthorized:
+        assert not passes
+    else:
+        assert passes

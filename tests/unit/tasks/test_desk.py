@@ -179,6 +179,22 @@ async def test_a_later_attempt_at_a_task_that_is_done_runs_anew() -> None:
     assert world.ran == [1, 2]
 
 
+async def test_an_attempt_without_a_number_comes_after_the_last_one_that_is_told() -> None:
+    world = World()
+    async with world.open() as desk:
+        assert desk.next_attempt("t") == 1
+        await desk.accept(assignment(attempt=4))
+        assert desk.next_attempt("t") is None  # it runs
+        world.unreachable = 10**6
+        world.go_on.set()
+        await anyio.sleep(10)
+        assert desk.running == 0
+        assert desk.next_attempt("t") is None  # its end is not told
+        world.unreachable = 0
+        await anyio.sleep(31)
+        assert desk.next_attempt("t") == 5
+
+
 async def test_what_cannot_be_taken() -> None:
     world = World(limit=1)
     async with world.open() as desk:

@@ -50,6 +50,10 @@ class Echo(Droplet):
         await anyio.sleep(1000)
 
 
+class Namesake(Droplet):
+    id, name, steward = 16, "ECHO", "tests"
+
+
 class Broken(Droplet):
     id, name, steward = 15, "Broken", "tests"
 
@@ -131,11 +135,11 @@ async def test_a_handler_that_hangs_does_not_hang_the_test() -> None:
 
 async def test_clashes_are_told_together() -> None:
     with pytest.raises(ConfigError) as caught:
-        async with mesh(Echo(), Echo(), foreign=["Nobody"]):
+        async with mesh(Echo(), Namesake(), foreign=["Nobody"]):
             pass
     assert caught.value.problems == (
         "foreign: no droplet of this mesh is 'Nobody'",
-        "'Echo' (14) and 'Echo' (14) share an id or name",
+        "'Echo' (14) and 'ECHO' (16) share an id or name, but not both",
     )
     with pytest.raises(ConfigError, match="Droplet: a droplet needs an id and a name"):
         async with mesh(Droplet()):

@@ -32,6 +32,7 @@ from udc.wire.ids import MAX_NAME, MAX_NUMBER, canonical_id, numbered, same_drop
         ("14.5", "14.5"),
         ("١٤", "١٤"),
         ("Résumé", "Résumé"),
+        (14.0, 14),  # JSON knows one kind of number
         (MAX_NUMBER, MAX_NUMBER),
         ("x" * MAX_NAME, "x" * MAX_NAME),
     ],
@@ -51,7 +52,9 @@ def test_a_spelling_has_one_canonical_id(spelling: object, canonical: object) ->
         0,
         -1,
         MAX_NUMBER + 1,
-        14.0,
+        14.5,
+        0.0,
+        1e300,
         "",
         "  ",
         "0",

@@ -8,25 +8,38 @@ import anyio
 
 from udc.cli.demo.processes import MESH
 from udc.cli.demo.steps import Stage, Told, expect, took
+from udc.errors import PeerError
 
 BAKERY: Final = {"Counter": "counter.py", "Pantry": "pantry.py", "Oven": "oven.py"}
 """Name → file, for the demo's droplets."""
+
+CORE: Final = ("registry", "orchestrator", "dashboard")
+"""What the first line of `udc mesh --json` may name."""
+
+QUESTION: Final = ("Counter", "offer", {"item": "pretzel"})
+"""One that is answered only when all three of them are there."""
 
 _OWN_PORT: Final = ("--port", "0")
 
 
 async def start_mesh(stage: Stage) -> Told:
-    """Start the core droplets, and ask each for its health."""
+    """Start the core droplets, and wait until the Registry lists them all."""
     began = anyio.current_time()
     stage.wait_for("udc mesh to serve")
     child = stage.children[MESH] = await stage.processes.start(MESH, "mesh", "--port-base", "0")
     seconds = anyio.current_time() - began
-    registry = stage.mesh.found()
+    stage.mesh.found()
+    core = {name.capitalize(): str(child.facts[name]) for name in CORE if child.facts[name] is not None}
+    await stage.until(f"the Registry to list {', '.join(core)}", lambda: _lists(stage, set(core)))
     await stage.mesh.look()
-    names = sorted(str(row["name"]) for row in await stage.mesh.rows())
-    expect("Registry" in names, f"the Registry does not list itself; it lists {names}")
-    stage.say(f"process {child.pid} serves after {took(seconds)}: {' and '.join(names)}, {registry}")
-    return Told(gist=f"{' and '.join(names)} in one process", facts={"pid": child.pid, **child.facts})
+    stage.say(f"process {child.pid} serves after {took(seconds)}:")
+    for name, url in core.items():
+        stage.say(f"  {name} at {url}")
+    return Told(gist=f"{' and '.join(core)} in one process", facts={"pid": child.pid, **child.facts})
+
+
+async def _lists(stage: Stage, names: set[str]) -> bool:
+    return names <= {str(row["name"]) for row in await stage.mesh.rows()}
 
 
 async def start_droplets(stage: Stage) -> Told:
@@ -42,8 +55,9 @@ async def start_droplets(stage: Stage) -> Told:
         for name in BAKERY:
             tasks.start_soon(start, name)
     await stage.mesh.look()
+    await stage.until("Counter to hear of the others", lambda: answers(stage))
     for name in BAKERY:
-        health = await stage.mesh.http("GET", name, "/health")
+        health = await stage.mesh.client.request(name, "GET", "/health")
         expect(health["status"] == "active", f"{name} says that it is {health['status']}, not active")
         facts = stage.children[name].facts
         stage.say(f"{name} is droplet {facts['droplet_id']} at {facts['url']}, found after {took(seconds[name])}")
@@ -69,6 +83,15 @@ async def _ready(stage: Stage, name: str, began: float) -> float:
 
     await stage.until(f"the Registry to list {name} as ready", look)
     return anyio.current_time() - began
+
+
+async def answers(stage: Stage) -> bool:
+    """Whether Counter finds the others, and they answer it."""
+    try:
+        await stage.mesh.client.call(*QUESTION)
+    except PeerError:
+        return False
+    return True
 
 
 async def state_of(stage: Stage, name: str, instance_id: str) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -19,7 +19,7 @@ from udc._wiring.surroundings import Surroundings
 from udc.cli.demo.colours import Colours
 from udc.cli.demo.processes import Processes
 from udc.cli.demo.seen import Running
-from udc.cli.demo.steps import Stage
+from udc.cli.demo.steps import Stage, Step
 from udc.cli.demo.story import STEPS
 from udc.cli.demo.telling import JsonLines, PlainLines
 from udc.cli.demo.tour import Teller, play
@@ -33,17 +33,18 @@ _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SIGNAL_EXIT: Final = 128
 
 
-def demo(*, once: bool, as_json: bool, droplets: Path = DROPLETS) -> int:
+def demo(*, once: bool, as_json: bool, droplets: Path = DROPLETS, steps: Sequence[Step] = STEPS) -> int:
     """Take the tour; returns the exit code.
 
     Args:
         once: end after it, else the mesh goes on until a signal comes.
         as_json: one object for each step on stdout.
         droplets: where the demo's droplets lie.
+        steps: the story.
     """
     teller = _teller(as_json=as_json)
     try:
-        return anyio.run(_Demo(teller, once=once, droplets=droplets).run)
+        return anyio.run(_Demo(teller, once=once, droplets=droplets, steps=steps).run)
     finally:
         if isinstance(teller, Colours):
             teller.close()
@@ -57,10 +58,11 @@ def _teller(*, as_json: bool) -> Teller:
 
 
 class _Demo:
-    def __init__(self, teller: Teller, *, once: bool, droplets: Path) -> None:
+    def __init__(self, teller: Teller, *, once: bool, droplets: Path, steps: Sequence[Step]) -> None:
         self._teller = teller
         self._once = once
         self._droplets = droplets
+        self._steps = steps
         self._toured = False
         self._code = SAID_NO
 
@@ -84,7 +86,7 @@ class _Demo:
         async with HttpClient() as http:
             mesh = Running(processes.data, http)
             stage = Stage(mesh=mesh, processes=processes, droplets=self._droplets, audience=self._teller)
-            if not await play(stage, STEPS, self._teller, seconds=LONGEST_SECONDS):
+            if not await play(stage, self._steps, self._teller, seconds=LONGEST_SECONDS):
                 return
             self._code = 0
             self._toured = True
@@ -116,4 +118,6 @@ def commands(data: Path) -> Mapping[str, str]:
         f"udc inspect Oven {where}": "what Oven can do, and how it fares",
         f"udc call Counter offer item=brioche count:=3 {where}": "ask; Counter asks Pantry and Oven",
         f"udc send Pantry delivered grams:=9000 {where}": "tell Pantry what happened",
+        f"udc tasks create bake item=rye loaves:=3 --wait {where}": "have something baked, and wait for it",
+        f"udc tasks ls {where}": "all tasks so far",
     }

@@ -97,10 +97,10 @@ class Catalog:
         return self._rows.get(droplet_id)
 
     def named(self, name: str) -> Row | None:
-        """The row of that name; of several, a ready one, then the lowest id."""
+        """The row of that name; of several, one with a credential, then a ready one, then the lowest id."""
         self._freshen()
         found = [self._rows[each] for each in self._by_name.get(name, ())]
-        return min(found, key=lambda row: (not row.ready, *_order(row.id)), default=None)
+        return min(found, key=lambda row: (row.anonymous, not row.ready, *_order(row.id)), default=None)
 
     def select(self, wanted: Filter) -> list[Row]:
         """The wanted rows."""

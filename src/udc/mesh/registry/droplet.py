@@ -192,6 +192,8 @@ class Registry(Droplet):
 class _OwnVerifier:
     """Checks tokens with the Registry's own keys."""
 
+    needs_token: Final = True
+
     def __init__(self, parts: Callable[[], Parts]) -> None:
         self._parts = parts
 

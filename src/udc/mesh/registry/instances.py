@@ -128,6 +128,7 @@ class Row:
     """What the list says of one droplet id; never changed, only replaced.
 
     Attributes:
+        anonymous: nobody proved anything: by name, others come first.
         fragment: the whole record, encoded.
     """
 
@@ -136,6 +137,7 @@ class Row:
     status: Status
     capabilities: frozenset[str]
     ready: bool
+    anonymous: bool
     fragment: bytes
 
 
@@ -150,6 +152,7 @@ def row_of(instances: Iterable[Instance]) -> Row:
         "status": status,
         **({"phase": best.phase} if best.phase is not None else {}),
         **({"instance_id": best.registered.instance_id} if not best.foreign else {}),
+        **({"anonymous": True} if best.registered.anonymous else {}),
         "instances": [each.shown() for each in ordered],
     }
     return Row(
@@ -158,5 +161,6 @@ def row_of(instances: Iterable[Instance]) -> Row:
         status=status,
         capabilities=frozenset(record["capabilities"]),
         ready=best.state == "ready",
+        anonymous=best.registered.anonymous,
         fragment=to_json(body),
     )

@@ -18,6 +18,7 @@ from udc.mesh.registry.catalog import Catalog
 from udc.mesh.registry.instances import FOREIGN, Instance
 from udc.mesh.registry.mint import Bearer, Mint
 from udc.mesh.registry.register import Register
+from udc.mesh.registry.storms import Lost
 from udc.surface._base import HttpRequest, HttpResponse
 from udc.wire.ids import canonical_id
 
@@ -31,6 +32,7 @@ class Joining:
         me: the Registry's own id, which nobody else may take.
         revisions: `keys_revision` and `revocations_revision` as they are now.
         origin: the Registry's base URL, as the caller of this request sees it.
+        lost: tells those who are not known any more how long to wait.
     """
 
     def __init__(
@@ -43,9 +45,10 @@ class Joining:
         me: DropletId,
         revisions: Callable[[], Mapping[str, str]],
         origin: Callable[[HttpRequest], str],
+        lost: Lost,
         ambient: Ambient,
     ) -> None:
-        self._register, self._catalog = register, catalog
+        self._register, self._catalog, self._lost = register, catalog, lost
         self._authority, self._mint, self._me = authority, mint, me
         self._revisions, self._origin, self._ambient = revisions, origin, ambient
 
@@ -136,7 +139,8 @@ class Joining:
             "revision": self._catalog.revision,
             **self._revisions(),
         }
-        if caller.anonymous:
+        # Who registers another droplet, as an admin may, does not become that droplet by it.
+        if caller.anonymous or caller.droplet_id != registered.droplet_id:
             return told
         # Foreign droplets know one token, which they show to everybody: it must not be one that changes the Registry
         # for droplets of our own kind.
@@ -199,12 +203,9 @@ class Joining:
             )
         raise NotFound(
             "this instance is not registered",
-            details={"spread_seconds": self._spread_seconds()},
+            details={"spread_seconds": self._lost.spread_seconds((droplet_id, instance_id))},
             hint="register again, after a random part of details.spread_seconds",
         )
-
-    def _spread_seconds(self) -> float:
-        return 0.0
 
     def _meant(self, request: HttpRequest, droplet_id: DropletId) -> Instance:
         """The instance an update is about: the one named, the foreign one, or the best."""

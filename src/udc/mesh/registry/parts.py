@@ -31,6 +31,7 @@ from udc.mesh.registry.mint import LIFETIME_SECONDS, Bearer, Mint
 from udc.mesh.registry.reading import Reading
 from udc.mesh.registry.register import Register
 from udc.mesh.registry.store import Enrolment, Store
+from udc.mesh.registry.storms import Lost
 from udc.mesh.registry.table import table
 from udc.surface._base import Endpoint, HttpRequest
 from udc.wire.records import MARK, MARK_VERSION
@@ -61,6 +62,7 @@ class Parts:
         self.premises = premises
         self._store: Store | None = None
         self._stopping = False
+        self._lost = Lost(clock)
         self._own: Instance | None = None
         security, ambient = premises.config.security, premises.ambient
         self._ring = KeyRing(
@@ -136,6 +138,7 @@ class Parts:
             me=self.premises.facts.id,
             revisions=lambda: self._issuing.revisions,
             origin=self._origin,
+            lost=self._lost,
             ambient=self.premises.ambient,
         )
         reading = Reading(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import Any
 
 import anyio
@@ -11,7 +12,9 @@ from tests.conftest import virtual_time
 from tests.contract.served import Answer, Connection, http_scope
 from tests.unit.mesh.registry.kit import MESH, SECRET, Mesh, body, claims_of, in_virtual_time, registry, signing_keys
 from udc._types import UNSET
+from udc.errors import Overloaded, RateLimited
 from udc.mesh.registry import Registry, SqliteStore
+from udc.mesh.registry.reading import Seats
 
 pytestmark = virtual_time
 
@@ -324,6 +327,52 @@ async def test_revocations_are_forgotten_when_no_token_can_be_left() -> None:
             mesh.skip(7300)
             told = await mesh.get("/auth/revocations")
     assert told == {"revision": "1", "revoked": []}
+
+
+@pytest.mark.parametrize("way", ["long poll", "watch"])
+async def test_one_caller_may_not_take_all_the_seats(way: str) -> None:
+    """A droplet that waits for changes again and again, and never leaves, is told to come back later."""
+    async with in_virtual_time() as mesh, anyio.create_task_group() as tasks:
+        greedy, modest = await mesh.token(15), await mesh.token(16)
+        revision = (await mesh.ask("GET", "/droplets", headers=ADMIN)).headers["x-udc-revision"]
+        path = f"/droplets?since={revision}&wait=50" if way == "long poll" else "/droplets/watch"
+
+        def ask(token: str) -> Connection:
+            scope = http_scope("GET", path, {"authorization": f"Bearer {token}"}, client=("127.0.0.1", 1))
+            return Connection(mesh.client.app, scope, [{"type": "http.request", "body": b""}])
+
+        waiting = [ask(greedy) for _ in range(256)]
+        for each in waiting:
+            tasks.start_soon(each.run)
+        await anyio.sleep(1)
+
+        refused = await ask(greedy).run()
+        assert (refused.status, refused.code, refused.headers["retry-after"]) == (429, "RATE_LIMITED", "5")
+        tasks.start_soon((other := ask(modest)).run)
+        await anyio.sleep(1)
+        assert not other.sent or other.sent[0]["status"] == 200
+
+        for each in waiting:
+            each.left.set()
+        await anyio.sleep(1)
+        tasks.start_soon((again := ask(greedy)).run)
+        await anyio.sleep(1)
+        assert not again.sent or again.sent[0]["status"] == 200
+        tasks.cancel_scope.cancel()
+
+
+async def test_all_seats_together_are_limited_too() -> None:
+    seats = Seats(all_=3, each=2)
+    with ExitStack() as stack:
+        for who in ("a", "a", "b"):
+            seats.check(who)
+            stack.enter_context(seats.taken(who))
+        with pytest.raises(RateLimited):
+            seats.check("a")
+        with pytest.raises(Overloaded) as caught:
+            seats.check("c")
+        assert caught.value.retry_after_seconds == 5.0
+    seats.check("a")
 
 
 async def test_a_watch_is_kept_alive_and_ends_with_the_token() -> None:

@@ -1,0 +1,98 @@
+"""What a droplet says in the log of its standing, for the person who looks: once when it changes, not at every try."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from udc._wiring.nearby import NOT_IN_SIGHT, Found, Nearby
+from udc._wiring.settings import Settings
+from udc.instrument import Event, PresenceChanged, RegistrationAccepted, RegistrationFailed
+from udc.rings import LogRing
+
+_log = logging.getLogger("udc.presence")
+
+_WAITS: Final = "phase is "
+"""How the reason begins when it is only not ready yet."""
+
+
+class Standing:
+    """A hook. Says the first failure of each row of them, and its end."""
+
+    def __init__(self) -> None:
+        self._troubled = False
+        self._alone = False
+
+    def __call__(self, event: Event, /) -> None:
+        """Take an event."""
+        if isinstance(event, RegistrationFailed):
+            self._failed(event.error)
+        elif isinstance(event, PresenceChanged) and event.after == "lost" and not self._troubled:
+            self._troubled = True
+            _log.warning("lost its Registry: %s; it goes on serving, and keeps trying", _line(event.reason))
+        elif isinstance(event, RegistrationAccepted) or (
+            isinstance(event, PresenceChanged) and event.after == "registered"
+        ):
+            self._well()
+
+    def _failed(self, error: str) -> None:
+        if error == NOT_IN_SIGHT:
+            if not self._alone:
+                self._alone = True
+                _log.info("not registered: %s", NOT_IN_SIGHT)  # no trouble: it may be meant so
+        elif not self._troubled and not error.startswith(_WAITS):
+            self._troubled = True
+            _log.warning("not registered: %s; it keeps trying", _line(error))
+
+    def _well(self) -> None:
+        if self._troubled or self._alone:
+            # As loud as the trouble was: who read of that must not go on looking for it.
+            _log.log(logging.WARNING if self._troubled else logging.INFO, "registered now")
+        self._troubled = self._alone = False
+
+
+_OTHER_KEYS: Final = ("security.public_key", "security.jwks_url", "security.signing_key")
+
+
+def tell_of_other_keys(settings: Settings, nearby: Nearby | None) -> None:
+    """Where a mesh is found whose tokens a droplet does not take, because it was told other keys: say which setting."""
+    set_ = [name for name in _OTHER_KEYS if settings.origin(name) != "default"]
+    if nearby is None or not set_:
+        return
+    origins = ", ".join(f"{name} ({settings.origin(name)})" for name in set_)
+
+    def found(mesh: Found) -> None:
+        _log.warning(
+            "a mesh runs at %s, but its tokens are not taken here, for the configuration names other keys: %s; "
+            "take that away to be one of that mesh",
+            mesh.url,
+            origins,
+        )
+
+    nearby.on_found = found
+
+
+def _line(text: str) -> str:
+    """The text in one line: parts of it may be a stranger's words."""
+    return "".join(each if each.isprintable() else " " for each in text)
+
+
+class Unheard(logging.Handler):
+    """Stands beside the rings: where nobody has set logging up, it does what `logging` does there by itself.
+
+    A ring is a handler too, and so would keep warnings from a program's stderr.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Pass it on, unless somebody hears it."""
+        if logging.lastResort is not None and record.levelno >= logging.lastResort.level and not _heard(record):
+            logging.lastResort.handle(record)
+
+
+def _heard(record: logging.LogRecord) -> bool:
+    logger: logging.Logger | None = logging.getLogger(record.name)
+    while logger is not None:
+        if any(not isinstance(each, LogRing | Unheard) for each in logger.handlers):
+            return True
+        logger = logger.parent if logger.propagate else None
+    return False

@@ -1,0 +1,44 @@
+"""The process that serves under `udc run --reload`: started by that one, with what it was asked for as JSON."""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from udc._serve.kept import KeptSocket, Lodger
+from udc.cli.faults import told
+
+
+def main(asked: dict[str, Any]) -> int:  # Any: JSON values
+    """Serve to the end; returns the exit code."""
+    kept = asked["kept"]
+    lodger = Lodger(
+        socket.socket(fileno=asked["keeper"]),
+        KeptSocket(socket.socket(fileno=kept["socket"]), kept["host"], kept["port"]) if kept else None,
+    )
+    lodger.end_with_keeper()
+    from udc.cli import running
+
+    data = None if asked["data"] is None else Path(asked["data"])
+    return running.run(
+        asked["target"],
+        host=asked["host"],
+        port=asked["port"],
+        data=data,
+        with_mesh=False,
+        as_json=asked["as_json"],
+        lodger=lodger,
+    )
+
+
+if __name__ == "__main__":
+    try:
+        with told():
+            sys.exit(main(json.loads(sys.argv[1])))
+    except typer.Exit as end:
+        sys.exit(end.exit_code)

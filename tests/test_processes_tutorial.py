@@ -1,0 +1,91 @@
+"""Part three of the tutorial is played word for word, with processes; only the ports are any free ones."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.journeys.programs import Programs, request, until
+from tests.test_tutorial_mesh import FIRST_PART, SAVED, TUTORIAL, Terminal, commands
+
+PAGE = (TUTORIAL / "third-tasks.md").read_text("utf-8")
+FILES = dict(SAVED.findall(PAGE))
+
+
+@pytest.fixture
+def programs(tmp_path: Path) -> Iterator[Programs]:
+    started = Programs(tmp_path)
+    for name, text in {**FIRST_PART, **FILES}.items():
+        started.write(name, text)
+    yield started
+    started.end()
+
+
+class TaskTerminal(Terminal):
+    """One that knows which task was created last, and says its id for `ID`."""
+
+    task_id = "ID"
+
+    def created(self) -> str:
+        said = self.ask("tasks", "create")
+        self.task_id = said.split()[1]
+        return said
+
+    def said(self, argument: str) -> str:
+        return self.task_id[:8] if argument == "ID" else argument
+
+
+@pytest.mark.timeout(150)
+def test_it_goes_as_the_page_says(programs: Programs) -> None:
+    terminal = TaskTerminal(programs, commands(PAGE))
+    mesh = terminal.start("mesh", also=("--port-base", "0"))
+    notes = terminal.start("run", "notes.py")
+    until(lambda: {"Notes", "Orchestrator"} <= terminal.listed())
+    terminal.ask("call", "Notes", "add")
+    assert terminal.ask("call", "Notes", "add") == "2"
+
+    press = terminal.start("run", "press.py")
+    assert terminal.ask("tasks", "create").startswith("6 pages")
+
+    assert press.stop()[0] == 0
+    assert "is pending" in terminal.created()
+    assert re.search(rf"{terminal.task_id[:8]} +print +pending .* for the wall", terminal.ask("tasks", "ls"))
+    press = terminal.start("run", "press.py")
+    assert terminal.ask("tasks", "watch").splitlines()[-1] == 'completed  "4 pages"'
+    assert "completed" in terminal.ask("tasks", "show").partition("AT ")[2]
+
+    terminal.created()
+    assert terminal.ask("tasks", "cancel").endswith("cancelled")
+    assert terminal.ask("tasks", "watch", code=1).splitlines()[-1] == "cancelled"
+    (failed,) = re.findall(r"^```text\n(.*)\n```", PAGE, re.MULTILINE)
+    assert terminal.ask("tasks", "create", code=1).endswith(failed)
+
+    terminal.created()
+    watch = terminal.go("tasks", "watch")
+    until(lambda: "page 1" in watch.line())
+    press.kill()
+    press = terminal.start("run", "press.py")
+    code, lines, _ = watch.end()
+    assert (code, lines.splitlines()[-1]) == (0, 'completed  "8 pages"')
+    assert json.loads(terminal.aside("tasks", "show", terminal.task_id, "--json"))["attempt"] == 2
+
+    diary = terminal.start("run", "diary.py")
+    until(lambda: "Diary" in terminal.listed())
+    terminal.task_id = terminal.ask("call", "Diary")
+    assert terminal.ask("tasks", "watch").splitlines()[-1] == 'completed  "3 pages"'
+
+    librarian = terminal.start("run", "librarian.py", also=("--port", "0", "--json"))
+    url = json.loads(librarian._out.seen[0])["url"]
+    token = terminal.aside("token", "--droplet-id", "999", "--raw").strip()
+    told = [request(url, "/handle-chat", json.loads(body), token=token)[1] for body in BODIES]
+    assert [each["response"] for each in told] == ["buy milk", "Nothing more about milk."]
+    assert told[0]["context"] == json.loads(BODIES[1])["context"]
+    for program in (mesh, notes, press, diary, librarian):
+        assert program.stop()[0] == 0
+
+
+BODIES = re.findall(r"-d '(\{.*\})'", PAGE)
