@@ -5,9 +5,11 @@ from udc.context._broadcast import (
 )
 from udc.context._context import (
     Context,
-    Metrics,
     Progress,
     current_context,
+)
+from udc.context._metrics import (
+    Metrics,
 )
 from udc.context._order import (
     Courier,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, Protocol, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, TypeVar, Unpack, overload
 
 import anyio
 
@@ -17,6 +17,7 @@ from udc._types import UNSET, DropletId, JsonObject
 from udc.context._broadcast import Broadcast, gathered
 from udc.context._chat import Chat
 from udc.context._log import TraceLog, handler_log
+from udc.context._metrics import Metrics
 from udc.context._order import Courier, Errand, Lineage, Order, Spreader
 from udc.context._verb import CallOptions, Verb, fitted
 from udc.errors import HopLimit
@@ -30,22 +31,6 @@ T = TypeVar("T")
 
 WrittenType = MessageType | Literal["query", "command", "event", "status"]
 """The message types that are sent, spelled either way."""
-
-
-class Metrics(Protocol):
-    """What a handler may count."""
-
-    def count(self, name: str, n: int = 1) -> None:
-        """Add to a counter of the droplet's own."""
-        ...
-
-    def gauge(self, name: str, value: float) -> None:
-        """Set a gauge of the droplet's own."""
-        ...
-
-    def book(self, cost_usd: float = 0.0, yield_usd: float = 0.0) -> None:
-        """Book money: the sums are `cost_usd` and `yield_usd` of `/health`."""
-        ...
 
 
 Progress = Callable[[float, str], Awaitable[None]]
