@@ -46,7 +46,6 @@ class Contexts:
         self,
         message: Message,
         principal: Principal,
-        *,
         deadline: float | None,
         progress: Progress | None = None,
     ) -> Context:

@@ -53,7 +53,7 @@ class InFlight:
         return len(self.works)
 
     def enter(
-        self, trace_id: str, *, source: DropletId | None = None, deadline: float = math.inf, shield: bool = False
+        self, trace_id: str, source: DropletId | None = None, deadline: float = math.inf, shield: bool = False
     ) -> Work:
         """A context manager around one piece of work, to be entered at once, in the same task.
 

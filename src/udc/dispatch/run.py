@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol, TypeAlias, cast
 
 import anyio
 
+from udc._drafts import draft_of
 from udc._ids import Ambient
 from udc.context import Context, Progress, current_context
 from udc.dispatch.contexts import Contexts
@@ -24,7 +25,7 @@ from udc.dispatch.threads import ThreadSlots
 from udc.errors import ContractError, DeadlineExceeded, DeliveryError, Forbidden, InternalError, NoHandler, TokenError
 from udc.identity.claims import Principal
 from udc.instrument import HandlerFailed, Instrument, message_handled
-from udc.messages import Message, MessageType
+from udc.messages import Message
 
 __all__ = ["CallNext", "DispatchLimits", "Dispatcher", "Middleware", "Outcome"]
 
@@ -32,7 +33,7 @@ _log = logging.getLogger("udc.dispatch")
 
 _SURVIVES_ITS_CALLER: Final = frozenset({"command", "event"})
 """A task has no caller to lose: it runs in the background, and who runs it may cancel it."""
-_UNANSWERED: Final = frozenset({MessageType.RESPONSE, MessageType.ERROR})
+_NEEDS_NO_HANDLER: Final = frozenset({"event", "status", "response", "error"})
 
 CallNext: TypeAlias = Callable[[Context], Awaitable[Any]]  # Any: whatever the handler returns
 """The next layer inwards, at last the handler."""
@@ -62,6 +63,19 @@ class Outcome:
     result: str = "success"
     handled: bool = True
     data: bytes = b"null"
+
+
+_OutcomeDraft: Final = draft_of(Outcome)
+
+
+def _done(data: bytes) -> Outcome:
+    draft = _OutcomeDraft()
+    draft.result = "success"
+    draft.handled = True
+    draft.data = data
+    draft.__class__ = Outcome
+    made: Outcome = draft
+    return made
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,41 +163,32 @@ class Dispatcher:
             InternalError: the handler failed; the log knows how.
             DeliveryError, TokenError: a call of the handler's failed, and it let that pass.
         """
-        if kind is None and message.message_type in _UNANSWERED:
-            return Outcome(handled=False)
-        what: str = kind or message.message_type.value
+        what: str = kind or message.message_type
         handler = self._table.find(what, message.action)
         if handler is None:
-            if what in ("event", "status"):
+            if what in _NEEDS_NO_HANDLER:
                 return Outcome(handled=False)
-            raise _no_handler(what, message.action, self._table)
-        _check_scope(handler, principal)
-        return await self._run(handler, message, principal, what, progress, arrived)
-
-    async def _run(
-        self,
-        handler: Handler,
-        message: Message,
-        principal: Principal,
-        what: str,
-        progress: Progress | None,
-        arrived: float | None,
-    ) -> Outcome:
+            raise _no_handler(str(what), message.action, self._table)
+        if handler.scope is not None:
+            _check_scope(handler, principal)
         started = self._clock()
         deadline = self._deadline(message, handler, started if arrived is None else arrived, started)
+        source = message.source
         work = self.in_flight.enter(
             message.trace_id,
-            source=principal.droplet_id if message.source is None else message.source,
-            deadline=deadline,
-            shield=what in _SURVIVES_ITS_CALLER,
+            principal.droplet_id if source is None else source,
+            deadline,
+            handler.kind in _SURVIVES_ITS_CALLER,
         )
-        ctx = self._contexts.answering(
-            message, principal, deadline=None if deadline == math.inf else deadline, progress=progress
-        )
+        ctx = self._contexts.answering(message, principal, None if deadline == math.inf else deadline, progress)
         code: str | None = "CANCELLED"
         try:
-            outcome = await self._bounded(work, handler, ctx)
-            code = None
+            # The seam of the time limit: everything that runs for a message runs in here.
+            with work:
+                outcome = await self._guarded(work, handler, ctx)
+                code = None
+                return outcome
+            raise work.ending() or InternalError("the work ended without a result")
         except ContractError as error:
             code = error.code
             raise
@@ -193,15 +198,14 @@ class Dispatcher:
         finally:
             self._instrument.emit(
                 message_handled(
-                    what,
+                    handler.kind,
                     _told(handler, message.action),
-                    message.source,
+                    source,
                     self._clock() - started,
                     message.trace_id,
                     code,
                 )
             )
-        return outcome
 
     async def run_hook(self, hook: Bound) -> None:
         """Run a start, ready or stop hook; what it raises passes."""
@@ -230,24 +234,20 @@ class Dispatcher:
             raise DeadlineExceeded(f"the deadline of {what} passed {now - theirs:.3f} s ago; nothing ran")
         return min(theirs, now + own)
 
-    async def _bounded(self, work: Work, handler: Handler, ctx: Context) -> Outcome:
-        """The seam of the time limit: everything that runs for a message runs in here."""
-        with work:
-            return await self._guarded(work, handler, ctx)
-        raise work.ending() or InternalError("the work ended without a result")
-
     async def _guarded(self, work: Work, handler: Handler, ctx: Context) -> Outcome:
         """The border: what is no answer is logged, and answered without a word of it."""
         token = current_context.set(ctx)
         try:
             if self._middleware:
                 value = await self._layers(work, handler)(ctx)
+            elif handler.awaits:
+                value = await handler.call(**handler.plan.arguments(ctx.message.data, ctx))
             else:
                 value = await self._invoke(work, handler, ctx)
             if isinstance(value, Queued):
                 queued = cast("Queued[object]", value)
                 return Outcome(result="queued", data=handler.plan.encode(queued.data))
-            return Outcome(data=handler.plan.encode(value))
+            return _done(handler.plan.encode(value))
         except (ContractError, DeliveryError, TokenError):
             raise
         except Exception as error:  # the border of the droplet's own code

@@ -25,6 +25,7 @@ from udc.wire.ids import same_droplet
 from udc.wire.receipts import receipt_text
 
 _REMEMBERED: Final = frozenset({MessageType.COMMAND, MessageType.EVENT})
+_QUERY: Final = MessageType.QUERY
 _ANSWERS: Final = frozenset({MessageType.RESPONSE, MessageType.ERROR})
 _in_order: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), check_circular=False).encode
 _NOT_HANDLED: Final = Outcome(result="success", handled=False, data=b"null")
@@ -110,7 +111,11 @@ class Messages:
         )
         request.trace_id = message.trace_id
         message = self._admitted(message, principal)
-        outcome, duplicate = await self._run(message, principal)
+        if message.message_type is _QUERY:  # nothing to remember, nothing reserved
+            self._check_accepts()
+            outcome, duplicate = await self._dispatcher.dispatch(message, principal), False
+        else:
+            outcome, duplicate = await self._run(message, principal)
         receipt = receipt_text(
             message.trace_id,
             self._stamps.now(),
