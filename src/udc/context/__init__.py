@@ -5,8 +5,6 @@ from udc.context._broadcast import (
 )
 from udc.context._context import (
     Context,
-    Metrics,
-    Progress,
     current_context,
 )
 from udc.context._order import (
@@ -16,6 +14,10 @@ from udc.context._order import (
     Order,
     Sender,
     Spreader,
+)
+from udc.context._tools import (
+    Metrics,
+    Progress,
 )
 from udc.context._verb import (
     CallOptions,

@@ -6,9 +6,9 @@ The same `Context` serves handlers, hooks, `@every` jobs and `droplet.mesh`; the
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Mapping
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, Protocol, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, TypeVar, Unpack, overload
 
 import anyio
 
@@ -17,6 +17,7 @@ from udc._types import UNSET, DropletId, JsonObject
 from udc.context._broadcast import Broadcast, gathered
 from udc.context._chat import Chat
 from udc.context._order import Courier, Errand, Lineage, Order, Spreader
+from udc.context._tools import Metrics, Progress, TraceLog
 from udc.context._verb import CallOptions, Verb, fitted
 from udc.errors import HopLimit
 from udc.identity.claims import Principal
@@ -29,38 +30,6 @@ T = TypeVar("T")
 
 WrittenType = MessageType | Literal["query", "command", "event", "status"]
 """The message types that are sent, spelled either way."""
-
-
-class Metrics(Protocol):
-    """What a handler may count."""
-
-    def count(self, name: str, n: int = 1) -> None:
-        """Add to a counter of the droplet's own."""
-        ...
-
-    def gauge(self, name: str, value: float) -> None:
-        """Set a gauge of the droplet's own."""
-        ...
-
-    def book(self, cost_usd: float = 0.0, yield_usd: float = 0.0) -> None:
-        """Book money: the sums are `cost_usd` and `yield_usd` of `/health`."""
-        ...
-
-
-Progress = Callable[[float, str], Awaitable[None]]
-"""Takes a task's percentage and note on their way to the Orchestrator."""
-
-
-class _TraceLog(logging.LoggerAdapter[logging.Logger]):
-    """Adds the trace id to every line, and keeps the caller's own `extra` (the standard adapter drops it)."""
-
-    def process(
-        self,
-        msg: Any,  # Any: as the standard library has it
-        kwargs: MutableMapping[str, Any],  # Any: likewise
-    ) -> tuple[Any, MutableMapping[str, Any]]:
-        kwargs["extra"] = {**(self.extra or {}), **(kwargs.get("extra") or {})}
-        return msg, kwargs
 
 
 class Context:
@@ -157,7 +126,7 @@ class Context:
     def log(self) -> logging.LoggerAdapter[logging.Logger]:
         """The logger `udc.handler`; every line carries the trace id as `trace_id`."""
         lineage = self._trace()
-        return _TraceLog(_log, {"trace_id": lineage.trace_id if lineage is not None else None})
+        return TraceLog(_log, {"trace_id": lineage.trace_id if lineage is not None else None})
 
     @property
     def query(self) -> Verb:
