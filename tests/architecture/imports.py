@@ -47,6 +47,7 @@ LAZY: dict[tuple[str, str], str] = {
     ("udc.cli.tasks", "udc._ids"): "likewise",
     ("udc.cli.tasks", "udc.clients"): "likewise",
     ("udc.cli.output", "rich"): "likewise",
+    ("udc.cli.reloading", "watchfiles"): "likewise, and it is optional",
     ("udc._wiring.program", "udc._serve"): "uvicorn is optional",
     ("udc._wiring.program", "udc._wiring.hosting"): "likewise",
 }
