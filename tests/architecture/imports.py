@@ -69,6 +69,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "starlette": ("udc.starlette", "udc.fastapi"),
     "aiohttp": ("udc.aiohttp",),
     "uvicorn": ("udc._serve",),
+    "watchfiles": ("udc.cli.reloading",),
     "typer": ("udc.cli",),
     "rich": ("udc.cli",),
     "pytest": ("udc.testing",),
