@@ -16,8 +16,9 @@ from udc._ids import Ambient
 from udc._types import UNSET, DropletId, JsonObject
 from udc.context._broadcast import Broadcast, gathered
 from udc.context._chat import Chat
+from udc.context._log import TraceLog, handler_log
 from udc.context._order import Courier, Errand, Lineage, Order, Spreader
-from udc.context._tools import Metrics, Progress, TraceLog
+from udc.context._tools import Metrics, Progress
 from udc.context._verb import CallOptions, Verb, fitted
 from udc.errors import HopLimit
 from udc.identity.claims import Principal
@@ -126,7 +127,7 @@ class Context:
     def log(self) -> logging.LoggerAdapter[logging.Logger]:
         """The logger `udc.handler`; every line carries the trace id as `trace_id`."""
         lineage = self._trace()
-        return TraceLog(_log, {"trace_id": lineage.trace_id if lineage is not None else None})
+        return TraceLog(handler_log, {"trace_id": lineage.trace_id if lineage is not None else None})
 
     @property
     def query(self) -> Verb:
@@ -380,8 +381,6 @@ class Context:
 
 current_context: Final[ContextVar[Context | None]] = ContextVar("udc_current_context", default=None)
 """The context of the handler, hook or job that runs now: log lines take their trace id from it."""
-
-_log = logging.getLogger("udc.handler")
 
 
 def _lacks(name: str) -> NoReturn:

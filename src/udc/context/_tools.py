@@ -1,10 +1,9 @@
-"""What a context is given: something to count with, a way to tell progress, a log that knows the trace."""
+"""What a context is given: something to count with, and a way to tell progress."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 
 class Metrics(Protocol):
@@ -25,15 +24,3 @@ class Metrics(Protocol):
 
 Progress = Callable[[float, str], Awaitable[None]]
 """Takes a task's percentage and note on their way to the Orchestrator."""
-
-
-class TraceLog(logging.LoggerAdapter[logging.Logger]):
-    """Adds the trace id to every line, and keeps the caller's own `extra` (the standard adapter drops it)."""
-
-    def process(
-        self,
-        msg: Any,  # Any: as the standard library has it
-        kwargs: MutableMapping[str, Any],  # Any: likewise
-    ) -> tuple[Any, MutableMapping[str, Any]]:
-        kwargs["extra"] = {**(self.extra or {}), **(kwargs.get("extra") or {})}
-        return msg, kwargs

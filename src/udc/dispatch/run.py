@@ -171,6 +171,16 @@ class Dispatcher:
             raise _no_handler(str(what), message.action, self._table)
         if handler.scope is not None:
             _check_scope(handler, principal)
+        return await self._run(handler, message, principal, progress, arrived)
+
+    async def _run(
+        self,
+        handler: Handler,
+        message: Message,
+        principal: Principal,
+        progress: Progress | None,
+        arrived: float | None,
+    ) -> Outcome:
         started = self._clock()
         deadline = self._deadline(message, handler, started if arrived is None else arrived, started)
         source = message.source
