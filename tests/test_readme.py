@@ -16,9 +16,7 @@ def test_the_first_command_ends_in_the_demo_and_ci_runs_both() -> None:
     first, second, *_ = re.findall(r"^```sh\n(.*?)\n```", README, re.DOTALL | re.MULTILINE)
     script = (ROOT / ".ci" / "run").read_text("utf-8")
 
-    assert first == (
-        'python3 -m venv .venv && .venv/bin/pip install --quiet ".[run]" && .venv/bin/udc demo --once'
-    )
+    assert first == ('python3 -m venv .venv && .venv/bin/pip install --quiet ".[run]" && .venv/bin/udc demo --once')
     assert f"    {first}\n" in script
     assert f"    {second}\n" in script
 

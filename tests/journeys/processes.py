@@ -47,7 +47,7 @@ class Short(Registry):
     def __init__(self):
         super().__init__(
             DataDirectory(Path(os.environ["UDC_DATA"])),
-            lease_seconds=1.5,
+            lease_seconds=float(os.environ.get("LEASE_SECONDS", "1.5")),
             token_seconds=int(os.environ.get("TOKEN_SECONDS", "3600")),
         )
 
@@ -248,7 +248,7 @@ class House:
         return self.udc("mesh", "--port-base", "0", "--registry-port", str(port), "--json")
 
     def registry(self, *, port: int = 0, **variables: str) -> Process:
-        """A Registry with short leases."""
+        """A Registry with short leases; droplets may be started beside it, when its port is known."""
         return self.udc("run", "droplets.py:Short", "--port", str(port), "--json", **variables)
 
     def droplet(self, name: str, *, registry: str | None = None, port: int = 0, **variables: str) -> Process:
