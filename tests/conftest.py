@@ -1,8 +1,8 @@
 """What every test shares: the backends, our own pytest plugin, and how the suite is spread over the processors.
 
-The whole suite runs in two to four worker processes where pytest-xdist is installed, and a part of it in this one, where
-it starts at once and a debugger works. `-n 0` and `-n 2` say it otherwise. Tests that start programs are one after the
-other in one worker: side by side they would take each other's time.
+The whole suite runs in two to four worker processes where pytest-xdist is installed, and a part of it in this one,
+where it starts at once and a debugger works. `-n 0` and `-n 2` say it otherwise. Tests that start programs are one
+after the other in one worker: side by side they would take each other's time.
 """
 
 from __future__ import annotations
