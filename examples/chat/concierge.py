@@ -6,8 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from udc import Context, DeliveryError, Droplet, chat
-from udc.models import ChatReply
+from udc import ChatReply, Context, DeliveryError, Droplet, chat
 
 TOPICS = {"train": "trains", "leave": "trains", "weather": "weather"}
 """Word → the capability of those who know."""
@@ -31,12 +30,11 @@ class Concierge(Droplet):
         topic = next((TOPICS[word] for word in TOPICS if word in message.lower()), known.with_whom)
         if topic is None:
             return ChatReply(response="Good morning! Ask me about trains, or the weather.", confidence=0.5)
-        onward = {"message": message, "context": known.theirs.get(topic, {})}
         try:
-            reply = await ctx.request(topic, "POST", "/handle-chat", onward, returns=ChatReply)
+            reply = await ctx.chat(topic, message, context=known.theirs.get(topic))
         except DeliveryError:  # nobody there has that capability, or they are away
             return ChatReply(
                 response=f"Nobody is here who knows about {topic}.", confidence=0.1, context=known.model_dump()
             )
-        known = Known(with_whom=topic, theirs={**known.theirs, topic: reply.context})
+        known = Known(with_whom=topic, theirs={**known.theirs, topic: dict(reply.context)})
         return ChatReply(response=reply.response, confidence=reply.confidence, context=known.model_dump())

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
-from udc import Droplet, chat
-from udc.models import ChatReply
+from udc import ChatReply, Droplet, chat
 
 TRAINS = {"Delft": ["08:04", "08:34", "09:04"], "Utrecht": ["08:11", "08:41"]}
 

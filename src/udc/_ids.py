@@ -54,3 +54,25 @@ def seeded(seed: int, wall: Callable[[], float]) -> Ambient:
 def iso_utc(moment: datetime) -> str:
     """ISO 8601 in UTC with `Z` and milliseconds, as the contract writes time."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class Stamps:
+    """The wall clock as the contract writes time, in bytes: `iso_utc(ambient.now())`, at a tenth of its price.
+
+    All but the milliseconds is written once a second.
+    """
+
+    __slots__ = ("_second", "_text", "_wall")
+
+    def __init__(self, wall: Callable[[], float]) -> None:
+        self._wall = wall
+        self._second = -1
+        self._text = b""
+
+    def now(self) -> bytes:
+        """ISO 8601 in UTC with `Z` and milliseconds."""
+        second, micros = divmod(round(self._wall() * 1_000_000), 1_000_000)
+        if second != self._second:
+            self._second = second
+            self._text = datetime.fromtimestamp(second, UTC).isoformat()[:19].encode()
+        return b"%b.%03dZ" % (self._text, micros // 1000)

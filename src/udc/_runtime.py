@@ -88,6 +88,12 @@ class Runtime:
         """The background services that have crashed and are not back yet."""
         return self._supervisor.down
 
+    @property
+    def longest_stop_seconds(self) -> float:
+        """How long a stop may take when everything of it takes as long as it may."""
+        grace = self._plan.grace_seconds()
+        return grace + _CUT_SECONDS + _LEAVE_SECONDS + max(grace, _MIN_STOP_SECONDS)
+
     def spawn(self, work: Callable[[], Coroutine[Any, Any, object]], *, name: str) -> None:
         """Run `work` in the background, as long as the droplet runs. What it raises is logged.
 
@@ -146,7 +152,7 @@ class Runtime:
                 except BaseException:
                     self._shield(life)  # what has been opened gets closed, also when the start is cancelled
                     raise
-                await self._serve(life, task_status)
+                await self._serve(life, errors, task_status)
         except Exception:
             self._advance(Phase.FAILED)
             raise
@@ -160,7 +166,7 @@ class Runtime:
             stack.push_async_callback(_run_collected, hook, errors)
         self._advance(Phase.STARTING)
 
-    async def _serve(self, life: anyio.CancelScope, task_status: TaskStatus[None]) -> None:
+    async def _serve(self, life: anyio.CancelScope, errors: list[Exception], task_status: TaskStatus[None]) -> None:
         async with anyio.create_task_group() as self._tasks:
             try:
                 for service in self._plan.services:
@@ -171,7 +177,7 @@ class Runtime:
             finally:
                 life.shield = True
                 with anyio.CancelScope(shield=True):
-                    await self._wind_down()
+                    await self._wind_down(errors)
                 self._over.set()
                 self._shield(life)
                 self._tasks.cancel_scope.cancel()
@@ -181,18 +187,22 @@ class Runtime:
         life.shield = True
         life.deadline = anyio.current_time() + max(self._plan.grace_seconds(), _MIN_STOP_SECONDS)
 
-    async def _wind_down(self) -> None:
-        """Drain within the grace, give up what is left, leave the mesh."""
+    async def _wind_down(self, errors: list[Exception]) -> None:
+        """Drain within the grace, give up what is left, leave the mesh; one that fails keeps none of the others."""
         self._advance(Phase.STOPPING)
-        await self._unless_at_once(self._plan.drain, self._plan.grace_seconds() if self._stop.is_set() else 0.0)
-        await self._unless_at_once(self._plan.cut, _CUT_SECONDS)
-        await self._unless_at_once(self._plan.leave, _LEAVE_SECONDS)
+        grace = self._plan.grace_seconds() if self._stop.is_set() else 0.0
+        for hook, seconds in (
+            (self._plan.drain, grace),
+            (self._plan.cut, _CUT_SECONDS),
+            (self._plan.leave, _LEAVE_SECONDS),
+        ):
+            await self._unless_at_once(hook, seconds, errors)
 
-    async def _unless_at_once(self, hook: Hook, seconds: float) -> None:
+    async def _unless_at_once(self, hook: Hook, seconds: float, errors: list[Exception]) -> None:
         async with anyio.create_task_group() as tasks:
             tasks.cancel_scope.deadline = anyio.current_time() + seconds
             tasks.start_soon(self._skip, tasks.cancel_scope)
-            await hook()
+            await _run_collected(hook, errors)
             tasks.cancel_scope.cancel()
 
     async def _skip(self, scope: anyio.CancelScope) -> None:
@@ -235,5 +245,5 @@ async def _run_collected(hook: Hook, errors: list[Exception]) -> None:
     try:
         await hook()
     except Exception as error:  # noqa: BLE001 - the border of stop hooks: collected, none skips the others
-        _log.exception("a stop hook failed")
+        _log.exception("a part of the stop failed")
         errors.append(error)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from dataclasses import replace
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Final, Protocol, TypeAlias
 
@@ -18,8 +19,9 @@ from udc._bodies import CallerLeft, Event, Receive, TooLarge, TooLate, abandon, 
 from udc._foreign_server import heeded
 from udc._ids import system
 from udc.errors import LifecycleError, NotReady
-from udc.surface._base import HttpRequest, HttpResponse, Standing, Surface
+from udc.surface._base import HttpRequest, HttpResponse, Standing, Surface, requested
 from udc.surface.edge import Edge
+from udc.surface.headers import HeaderNames
 from udc.wire.faults import encode_error
 
 Scope: TypeAlias = MutableMapping[str, Any]  # Any: ASGI's own
@@ -29,7 +31,8 @@ Until: TypeAlias = Callable[[], Awaitable[None]]
 _CLOSE_SECONDS: Final = 5.0
 """How long a stream that is cut short may take to clean up."""
 
-_JOINED: Final = {"cookie": "; "}
+_NO_CONTENT: Final = HTTPStatus.NO_CONTENT.value
+_JSON: Final = (b"content-type", b"application/json")
 
 
 class Hosted(Protocol):
@@ -70,12 +73,13 @@ class App:
     def __init__(self, droplet: Hostable) -> None:
         self._droplet: Hostable | None = droplet
         self._hosted: Hosted | None = None
+        self._names = HeaderNames()
 
     @classmethod
     def of(cls, hosted: Hosted) -> App:
         """The application of a droplet whose life somebody else looks after; it has no lifespan."""
         app = cls.__new__(cls)
-        app._droplet, app._hosted = None, hosted  # noqa: SLF001 - a constructor
+        app._droplet, app._hosted, app._names = None, hosted, HeaderNames()  # noqa: SLF001 - a constructor
         return app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -109,19 +113,25 @@ class App:
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._hosted is None:
-            await _send(_not_started(_request(scope)), scope, receive, send, anyio.sleep_forever)
+        request = _request(scope, self._names)
+        hosted = self._hosted
+        if hosted is None:
+            await _send(_not_started(request), request.method, receive, send, anyio.sleep_forever)
             return
-        surface, over = self._hosted.surface, self._hosted.over
-        request = _request(scope)
+        surface = hosted.surface
         try:
             response = await _take_body(request, receive, surface, scope)
         except CallerLeft:
             return  # half a request: nothing runs, and nobody would read the answer
         if response is None:
-            request.disconnected = lambda: _until_disconnect(receive)
+            request.disconnected = partial(_until_disconnect, receive)
             response = await surface.handle(request)
-        await _send(response, scope, receive, send, over)
+        whole = response.body
+        if type(whole) is bytes and request.method != "HEAD":
+            await send({"type": "http.response.start", "status": response.status, "headers": _headers(response)})
+            await send({"type": "http.response.body", "body": whole})
+            return
+        await _send(response, request.method, receive, send, hosted.over)
 
 
 def app(droplet: Hostable) -> App:
@@ -156,28 +166,25 @@ def _reason(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
-def _request(scope: Scope) -> HttpRequest:
+def _request(scope: Scope, names: HeaderNames) -> HttpRequest:
     path: str = scope["path"]
     prefix: str = scope.get("root_path", "").rstrip("/")
     if prefix and (path == prefix or path.startswith(prefix + "/")):
         path = path[len(prefix) :] or "/"
-    headers: dict[str, str] = {}
-    for raw_name, raw_value in scope["headers"]:
-        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
-        headers[name] = f"{headers[name]}{_JOINED.get(name, ', ')}{value}" if name in headers else value
     client = scope.get("client")
-    return HttpRequest(
-        method=scope["method"],
-        path=path,
-        headers=headers,
-        query_string=scope.get("query_string", b"").decode("latin-1"),
-        client=client[0] if client else None,
-        scheme=scope.get("scheme", "http"),
+    return requested(
+        scope["method"],
+        path,
+        names.read(scope["headers"]),
+        scope.get("query_string", b"").decode("latin-1"),
+        client[0] if client else None,
+        scope.get("scheme", "http"),
     )
 
 
-request_of = _request
-"""The request that an HTTP connection's scope tells of, without its body; for other adapters."""
+def request_of(scope: Scope) -> HttpRequest:
+    """The request that an HTTP connection's scope tells of, without its body; for other adapters."""
+    return _request(scope, HeaderNames())
 
 
 async def _take_body(request: HttpRequest, receive: Receive, surface: Surface, scope: Scope) -> HttpResponse | None:
@@ -206,20 +213,28 @@ def _closing(response: HttpResponse, scope: Scope) -> HttpResponse:
     return replace(response, headers=(*response.headers, ("connection", "close")))
 
 
-async def _send(response: HttpResponse, scope: Scope, receive: Receive, send: Send, over: Until) -> None:
+def _headers(response: HttpResponse) -> list[tuple[bytes, bytes]]:
     given = response.headers
     headers = list((given if isinstance(given, Standing) else Standing(given)).encoded)
-    if response.media_type is not None and response.status != HTTPStatus.NO_CONTENT:
-        headers.append((b"content-type", response.media_type.encode("latin-1")))
+    if response.status == _NO_CONTENT:  # RFC 9110 section 8.6
+        return headers
+    media_type = response.media_type
+    if media_type is not None:
+        headers.append(_JSON if media_type == "application/json" else (b"content-type", media_type.encode("latin-1")))
     if isinstance(response.body, bytes):
-        if response.status != HTTPStatus.NO_CONTENT:  # RFC 9110 section 8.6
-            headers.append((b"content-length", b"%d" % len(response.body)))
+        headers.append((b"content-length", b"%d" % len(response.body)))
+    return headers
+
+
+async def _send(response: HttpResponse, method: str, receive: Receive, send: Send, over: Until) -> None:
+    headers = _headers(response)
+    if isinstance(response.body, bytes):
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
-        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else response.body})
+        await send({"type": "http.response.body", "body": b"" if method == "HEAD" else response.body})
         return
     try:
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
-        if scope["method"] != "HEAD":
+        if method != "HEAD":
             await _stream(response.body, receive, send, over)
         await send({"type": "http.response.body", "body": b""})
     finally:

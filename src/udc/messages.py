@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
+from udc._drafts import draft_of
 from udc._types import DropletId
 
 MAX_HOPS: Final = 16
@@ -73,6 +74,56 @@ class Message:
     reply_to: str | None = None
     dialect: str = "udc"
     size: int = 0
+
+
+_Draft: Final = draft_of(Message)
+
+
+def received(
+    message_type: MessageType,
+    payload: Mapping[str, Any],  # Any: JSON values
+    trace_id: str,
+    timestamp: datetime,
+    action: str | None,
+    data: Any,  # Any: JSON
+    source: DropletId | None,
+    target: DropletId | None,
+    message_id: str | None,
+    correlation_id: str | None,
+    timeout_ms: int | None,
+    deadline: datetime | None,
+    attempt: int,
+    hops: int,
+    on_behalf_of: DropletId | None,
+    priority: Priority,
+    reply_to: str | None,
+    dialect: str,
+    size: int,
+) -> Message:
+    """A `Message` with all its fields in their order, at a fraction of its constructor's price: for the codec."""
+    draft = _Draft()
+    draft.message_type = message_type
+    draft.payload = payload
+    draft.trace_id = trace_id
+    draft.timestamp = timestamp
+    draft.action = action
+    draft.data = data
+    draft.source = source
+    draft.target = target
+    draft.message_id = message_id
+    draft.correlation_id = correlation_id
+    draft.timeout_ms = timeout_ms
+    draft.deadline = deadline
+    draft.attempt = attempt
+    draft.hops = hops
+    draft.on_behalf_of = on_behalf_of
+    draft.priority = priority
+    draft.reply_to = reply_to
+    draft.dialect = dialect
+    draft.size = size
+    draft.__class__ = Message
+    made: Message = draft
+    return made
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

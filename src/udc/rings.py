@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -76,6 +76,25 @@ class EventRing:
         """Keep the event, unless it is of a kind that comes with every message and tells of no failure."""
         if isinstance(event, _EVERYDAY) and _failure(event) is None:
             return
+        self._keep(event)
+
+    def taker(self, kind: type[Event], /) -> Callable[[Any], None]:  # Any: an event of that kind
+        """See `Choosy`."""
+        if issubclass(kind, RequestAnswered):
+            return self._keep_broken
+        if issubclass(kind, MessageHandled):
+            return self._keep_failed
+        return self if issubclass(kind, _EVERYDAY) else self._keep
+
+    def _keep_broken(self, event: RequestAnswered) -> None:
+        if event.status >= 500:
+            self(event)
+
+    def _keep_failed(self, event: MessageHandled) -> None:
+        if event.error_code is not None:
+            self._keep(event)
+
+    def _keep(self, event: Event) -> None:
         self.total += 1
         self._kept.append((self._ambient.wall(), event))
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import bisect
 import math
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import anyio
 from anyio.abc import TaskStatus
@@ -28,53 +28,66 @@ BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 
 _MAX_SERIES: Final = 1_000
 _OTHER: Final = "other"
 _PROBE: Final = "/readyz"
+_COUNTED: Final = (DuplicateSuppressed, ReceiptEvicted, AuthenticationFailed, ServiceCrashed)
 
 
 class Window:
-    """How much happened in the last `length_seconds`, in slots that fall out as they age."""
+    """How much happened in the last `length_seconds`, in slots that fall out as they age.
 
-    __slots__ = ("_clock", "_newest", "_slot_seconds", "_slots", "_total")
+    Attributes:
+        current: what the newest slot holds; who has called `turn` may add to it.
+        turns_at: when the next slot begins.
+    """
+
+    __slots__ = ("_clock", "_newest", "_past", "_slot_seconds", "_slots", "current", "turns_at")
 
     def __init__(self, *, length_seconds: float, slots: int, clock: Callable[[], float]) -> None:
         self._slot_seconds = length_seconds / slots
         self._clock = clock
-        self._slots: deque[float] = deque([0.0] * slots, maxlen=slots)
+        self._slots: deque[float] = deque([0.0] * (slots - 1), maxlen=slots - 1)
         self._newest = int(clock() / self._slot_seconds)
-        self._total = 0.0
+        self._past = 0.0
+        self.current: float = 0.0
+        self.turns_at: float = (self._newest + 1) * self._slot_seconds
 
-    def _slide(self) -> None:
-        now = int(self._clock() / self._slot_seconds)
-        for _ in range(min(now - self._newest, len(self._slots))):
-            self._total -= self._slots[0]
-            self._slots.append(0.0)
-        self._newest = max(now, self._newest)
+    def turn(self, now: float) -> None:
+        """Begin the slot of `now`, unless it has begun."""
+        newest = int(now / self._slot_seconds)
+        for _ in range(min(newest - self._newest, len(self._slots) + 1)):
+            self._past += self.current - self._slots[0]
+            self._slots.append(self.current)
+            self.current = 0.0
+        self._newest = max(newest, self._newest)
+        self.turns_at = (self._newest + 1) * self._slot_seconds
 
     def add(self, amount: float = 1.0) -> None:
         """Count something that happens now."""
-        self._slide()
-        self._slots[-1] += amount
-        self._total += amount
+        self.turn(self._clock())
+        self.current += amount
 
     def total(self) -> float:
         """How much there was within the window."""
-        self._slide()
-        return self._total
+        self.turn(self._clock())
+        return self._past + self.current
 
 
 class Histogram:
     """Counts durations by upper bound."""
 
-    __slots__ = ("count", "counts", "total_seconds")
+    __slots__ = ("counts", "total_seconds")
 
     def __init__(self) -> None:
         self.counts: list[int] = [0] * (len(BUCKETS) + 1)
-        self.count: int = 0
         self.total_seconds: float = 0.0
+
+    @property
+    def count(self) -> int:
+        """How many durations there were."""
+        return sum(self.counts)
 
     def observe(self, seconds: float) -> None:
         """Count one duration."""
-        self.counts[bisect.bisect_left(BUCKETS, seconds)] += 1
-        self.count += 1
+        self.counts[bisect_left(BUCKETS, seconds)] += 1
         self.total_seconds += seconds
 
 
@@ -89,9 +102,13 @@ class Series:
 
     def add(self, *labels: str, amount: float = 1.0) -> None:
         """Count for these label values."""
-        if labels not in self.values and len(self.values) >= _MAX_SERIES:
+        values = self.values
+        if labels in values:
+            values[labels] += amount
+            return
+        if len(values) >= _MAX_SERIES:
             labels = (_OTHER,) * len(labels)
-        self.values[labels] = self.values.get(labels, 0.0) + amount
+        values[labels] = values.get(labels, 0.0) + amount
 
 
 class Stats:
@@ -109,8 +126,9 @@ class Stats:
         self.request_seconds: Window = Window(length_seconds=60, slots=60, clock=clock)
         self.errors_minute: Window = Window(length_seconds=60, slots=60, clock=clock)
         self.errors_hour: Window = Window(length_seconds=3600, slots=60, clock=clock)
-        self.by_route: Series = Series("method", "route", "status")
         self.latency: dict[str, Histogram] = {}
+        # By method, route and status: the count, and the route's histogram; one look-up finds both.
+        self._answers: dict[tuple[str, str, int], _Answers] = {}
         self.messages: Series = Series("message_type", "action", "code")
         self.sends: Series = Series("peer", "outcome")
         self.events: Series = Series("event")
@@ -162,27 +180,69 @@ class Stats:
 
     def __call__(self, event: Event, /) -> None:
         """Count the event."""
-        if isinstance(event, RequestAnswered):
-            self._answered(event)
-        elif isinstance(event, MessageHandled):
-            self.messages.add(event.message_type, event.action, event.error_code or "ok")
-        elif isinstance(event, SendFinished):
-            self.sends.add(event.peer, event.error or "ok")
-        elif isinstance(event, DuplicateSuppressed | ReceiptEvicted | AuthenticationFailed | ServiceCrashed):
-            self.events.add(type(event).__name__)
+        take = self.taker(type(event))
+        if take is not None:
+            take(event)
+
+    def taker(self, kind: type[Event], /) -> Callable[[Any], None] | None:  # Any: an event of that kind
+        """See `Choosy`."""
+        if issubclass(kind, RequestAnswered):
+            return self._answered
+        if issubclass(kind, MessageHandled):
+            return self._handled
+        if issubclass(kind, SendFinished):
+            return self._sent
+        return self._happened if issubclass(kind, _COUNTED) else None
+
+    def _handled(self, event: MessageHandled) -> None:
+        labels = (event.message_type, event.action, event.error_code or "ok")
+        values = self.messages.values
+        if labels in values:
+            values[labels] += 1.0
+        else:
+            self.messages.add(*labels)
+
+    def _sent(self, event: SendFinished) -> None:
+        self.sends.add(event.peer, event.error or "ok")
+
+    def _happened(self, event: Event) -> None:
+        self.events.add(type(event).__name__)
 
     def _answered(self, event: RequestAnswered) -> None:
+        now, seconds, status, route = self._clock(), event.seconds, event.status, event.route
+        requests, request_seconds = self.requests, self.request_seconds
+        if now >= requests.turns_at or now >= request_seconds.turns_at:
+            requests.turn(now)
+            request_seconds.turn(now)
         self.requests_total += 1
-        self.requests.add()
-        self.request_seconds.add(event.seconds)
-        if event.status >= 500 and event.route != _PROBE:  # a probe that says "not yet" is no error
+        requests.current += 1.0
+        request_seconds.current += seconds
+        if status >= 500 and route != _PROBE:  # a probe that says "not yet" is no error
             self.errors_minute.add()
             self.errors_hour.add()
-        self.by_route.add(event.method, event.route, str(event.status))
-        histogram = self.latency.get(event.route)
-        if histogram is None:
-            histogram = self.latency[event.route] = Histogram()
-        histogram.observe(event.seconds)
+        answers = self._answers.get((event.method, route, status))
+        if answers is None:
+            answers = self._answers[event.method, route, status] = _Answers(self.latency.setdefault(route, Histogram()))
+        answers.count += 1
+        answers.histogram.observe(seconds)
+
+    @property
+    def by_route(self) -> Series:
+        """How many answers there were, by method, route and status."""
+        series = Series("method", "route", "status")
+        for (method, route, status), answers in self._answers.items():
+            series.add(method, route, str(status), amount=answers.count)
+        return series
+
+
+class _Answers:
+    """The answers of one method, route and status."""
+
+    __slots__ = ("count", "histogram")
+
+    def __init__(self, histogram: Histogram) -> None:
+        self.count = 0
+        self.histogram = histogram
 
 
 class ProcessSampler:

@@ -15,7 +15,10 @@ FORBIDDEN: dict[str, tuple[str, tuple[str, ...]]] = {
     "time.perf_counter": ("take anyio.current_time()", ()),
     "time.perf_counter_ns": ("take anyio.current_time()", ()),
     "time.sleep": ("await anyio.sleep()", ()),
-    "asyncio": ("use anyio", ("udc.testing", "udc._clock", "udc._host", "udc._bodies", "udc._foreign_server")),
+    "asyncio": (
+        "use anyio",
+        ("udc.testing", "udc._clock", "udc._host", "udc._bodies", "udc._foreign_server", "udc.dispatch.deadlines"),
+    ),
     "datetime.datetime.now": ("take Ambient.now()", ()),
     "datetime.datetime.utcnow": ("take Ambient.now()", ()),
     "datetime.datetime.today": ("take Ambient.now()", ()),

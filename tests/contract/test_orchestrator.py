@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import traceback
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -15,6 +17,8 @@ from tests.contract.served import (
     Answer,
     Client,
     Connection,
+    Life,
+    Placed,
     World,
     anyio_backend,
     http_scope,
@@ -26,6 +30,9 @@ from tests.contract.served import (
     world,
 )
 from udc._types import UNSET
+from udc._wiring.surroundings import Surroundings
+from udc.asgi import App
+from udc.datadir import DataDirectory
 from udc.mesh.orchestrator import Orchestrator, SqliteStore, Terms
 
 __all__ = ["anyio_backend", "server", "way", "world"]
@@ -513,13 +520,22 @@ class TestWatching:
     async def test_every_change_from_now_on(self, world: World, desk: Desk) -> None:
         await desk.create(task_type="before")
         async with watching(world) as connection:
-            await until(lambda: bool(connection.sent))
-            await anyio.wait_all_tasks_blocked()
+
+            async def heard() -> bool:
+                await desk.create(task_type="marker")  # until one is heard: nothing else shows that it listens
+                return bool(connection.parts)
+
+            await until(heard)
             task_id = await at_work(desk)
             await desk.say("task_progress", task_id, percent=10)
             await desk.patch(task_id, "completed", result=1)
-            events = read(await connection.until_parts(5))
+            await until(lambda: b'"status":"completed"' in connection.parts[-1])
+            everything = read(connection.parts)
 
+        seen = [seq for seq, _ in everything]
+        assert seen == list(range(seen[0], seen[0] + len(seen)))
+        assert {task["task_type"] for _, task in everything} == {"marker", "resize"}
+        events = [event for event in everything if event[1]["task_type"] == "resize"]
         assert [task["status"] for _, task in events] == [
             "pending",
             "assigned",
@@ -527,7 +543,6 @@ class TestWatching:
             "in_progress",
             "completed",
         ]
-        assert [seq for seq, _ in events] == [2, 3, 4, 5, 6]
         assert [task["result"] for _, task in events] == [None, None, None, None, 1]
 
     async def test_one_task_from_its_present_state_to_its_end(self, world: World, desk: Desk) -> None:
@@ -585,12 +600,15 @@ class TestWatching:
 
     async def test_filters(self, world: World, desk: Desk) -> None:
         async with watching(world, "?status=cancelled&task_type=b") as connection:
-            await until(lambda: bool(connection.sent))
-            await anyio.wait_all_tasks_blocked()
-            for name in ("a", "b"):
-                await desk.good("DELETE", f"/tasks/{(await desk.create(task_type=name))['task_id']}")
-            [(_, task)] = read(await connection.until_parts(1))
-        assert (task["task_type"], task["status"]) == ("b", "cancelled")
+
+            async def heard() -> bool:
+                for name in ("a", "b"):
+                    await desk.good("DELETE", f"/tasks/{(await desk.create(task_type=name))['task_id']}")
+                return len(connection.parts) > 2
+
+            await until(heard)
+        for _, task in read(connection.parts):
+            assert (task["task_type"], task["status"]) == ("b", "cancelled")
 
     async def test_a_bad_place_is_refused(self, desk: Desk) -> None:
         for query in ("since=x", "status=lost", "since=-1"):
@@ -602,6 +620,51 @@ class TestWatching:
                 await until(lambda: bool(connection.sent))
                 world.lives[-1].stop.set()
                 await world.lives[-1].ended.wait()
+
+
+async def test_no_more_are_taken_than_may_be_open(world: World) -> None:
+    desk = Desk(await world.serve(orchestrator(terms=Terms(open_tasks=2))))
+    first = await desk.create()
+    await desk.create()
+    answer = await desk.ask("POST", "/tasks", json={"task_type": "resize"})
+    assert (answer.status, answer.code) == (503, "OVERLOADED")
+    assert answer.headers["retry-after"] == "5"
+    await desk.good("DELETE", f"/tasks/{first['task_id']}")
+    await desk.create()
+
+
+async def test_one_caller_does_not_take_all_the_seats(world: World, desk: Desk) -> None:
+    def connect(by: int) -> Connection:
+        scope = http_scope("GET", "/tasks/events", {"authorization": f"Bearer {token('read', droplet_id=by)}"})
+        return Connection(world.app, scope, [{"type": "http.request", "body": b""}])
+
+    async with anyio.create_task_group() as tasks:
+        seated = [connect(77) for _ in range(256)]
+        for each in seated:
+            tasks.start_soon(each.run)
+        await until(lambda: all(each.sent for each in seated))
+        await anyio.wait_all_tasks_blocked()
+        late, other = connect(77), connect(78)
+        for each in (late, other):
+            tasks.start_soon(each.run)
+        await until(lambda: bool(late.sent and other.sent))
+        tasks.cancel_scope.cancel()
+    assert (late.sent[0]["status"], other.sent[0]["status"]) == (429, 200)
+
+
+async def test_two_do_not_work_on_one_directory(world: World, tmp_path: Path) -> None:
+    data = DataDirectory(tmp_path)
+    desk = Desk(await world.serve(orchestrator(data=data)))
+    await desk.create()
+
+    async def start_another() -> None:
+        async with anyio.create_task_group() as tasks:
+            second = Placed(orchestrator(data=data), Surroundings(sample_process=False))
+            await tasks.start(Life(App(second)).run)
+
+    with pytest.raises(BaseException) as raised:
+        await start_another()
+    assert "an Orchestrator works on" in "".join(traceback.format_exception(raised.value))
 
 
 @pytest.mark.parametrize("name", ["acknowledge_seconds", "backoff_seconds", "per_instance", "keep_seconds"])

@@ -17,7 +17,7 @@ import pytest
 
 from udc.errors import Conflict, NotFound
 from udc.mesh.orchestrator import SqliteStore, Store, machine
-from udc.mesh.orchestrator.store import Filter
+from udc.mesh.orchestrator.store import PAGE_CHARACTERS, Filter
 from udc.mesh.orchestrator.task import Holder, Status, Task
 
 Opener = Callable[[], AbstractAsyncContextManager[Store]]
@@ -140,6 +140,14 @@ async def test_lists_and_counts(store: Store) -> None:
     assert await ids(Filter(status=Status.ASSIGNED, assigned_droplet_id="worker-a")) == (["b"], 1)
     assert await ids(Filter(task_type="aa")) == (["a"], 1)
     assert (await store.counts())[Status.PENDING] == 2
+
+
+async def test_a_list_of_large_tasks_ends_early(store: Store) -> None:
+    large = '"' + "x" * (PAGE_CHARACTERS // 2) + '"'
+    for number in range(4):
+        await store.add(task(f"t{number}", created_at=float(number)), large, b"h")
+    found, total = await store.list(Filter(), limit=10, offset=0)
+    assert ([each.task.task_id for each in found], total) == (["t3"], 4)
 
 
 async def test_changes_are_told_in_order_and_the_oldest_go(store: Store) -> None:

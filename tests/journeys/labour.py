@@ -100,7 +100,7 @@ class Site:
         self._house = house
         self.chance = random.Random(seed)
         (house.folder / "labour.py").write_text(PROGRAM, encoding="utf-8")
-        self.registry = house.registry().serving()
+        self.registry = house.registry().serving(seconds=_START_SECONDS)
         self.token = house.token(self.registry.url)
         self._ports = {name: free_port() for name in ("Hasty", "First", "Second")}
         self.processes: dict[str, Process] = {name: self._start(name) for name in self._ports}

@@ -204,6 +204,20 @@ def test_what_overruns_the_grace_is_given_up(programs: Programs) -> None:
     assert all(status >= 500 for status in statuses)
 
 
+def test_a_thread_that_a_droplet_leaves_behind_does_not_keep_the_process(programs: Programs) -> None:
+    """Python waits for threads that are no daemons, for ever."""
+    starts = "    @on_start\n    async def begin(self):\n        import threading\n"
+    starts += "        threading.Thread(target=threading.Event().wait, name='left').start()\n\n    @on_stop\n"
+    programs.write("worker.py", WORKER.replace("    @on_stop\n", starts))
+    program = programs.udc("run", "worker.py", "--port", "0", "--json", **OPEN)
+    program.first()
+    code, _, err = program.stop()
+
+    assert code == 0
+    assert "stop hook" in err
+    assert "threads=['left']" in err
+
+
 def test_shutdown_ends_the_process(worker: tuple[Program, str]) -> None:
     program, url = worker
 

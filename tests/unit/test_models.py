@@ -86,7 +86,7 @@ SEND = {"target": 4, "message_type": "query", "payload": {"type": "x"}}
         (models.SendRequest, {**SEND, "priority": "urgent"}, "priority"),
         (models.SendRequest, {**SEND, "retry_count": True}, "retry_count"),
         (models.SendRequest, {**SEND, "retry_count": "3"}, "retry_count"),
-        (models.SendRequest, {**SEND, "retry_count": 3.0}, "retry_count"),
+        (models.SendRequest, {**SEND, "retry_count": 3.5}, "retry_count"),
         (models.SendRequest, {**SEND, "retry_count": 11}, "retry_count"),
         (models.SendRequest, {**SEND, "retry_count": -1}, "retry_count"),
         (models.TaskRequest, {"task_type": "resize"}, "task_id"),
@@ -167,6 +167,7 @@ def test_a_whole_send() -> None:
     send = read(models.SendRequest, {**SEND, "target": "billing", "priority": "high", "retry_count": 0})
     assert (send.target, send.priority, send.retry_count) == ("billing", Priority.HIGH, 0)
     assert read(models.SendRequest, SEND).retry_count == 3
+    assert read(models.SendRequest, {**SEND, "retry_count": 3.0}).retry_count == 3  # JSON knows one kind of number
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -203,6 +204,35 @@ async def test_work_that_does_not_give_up_is_left_behind() -> None:
     await world.live()
     assert anyio.current_time() - begun < 12
     assert world.notes[-1] == "-client"
+
+
+@pytest.mark.parametrize("step", ["drain", "cut", "leave"])
+async def test_a_step_of_the_stop_that_fails_keeps_none_of_the_others(step: str) -> None:
+    world = World()
+    steps: dict[str, Any] = {"drain": world.drain, "cut": world.hook("cut"), "leave": world.hook("left")}
+    steps[step] = world.hook(step, ValueError(step))
+    broken = World(**steps)
+    broken.notes = world.notes
+    with pytest.raises(ExceptionGroup) as caught:
+        await broken.live()
+    assert caught.group_contains(ValueError, match=step)
+    told = {"drain": "drained", "cut": "cut", "leave": "left"}
+    expected = [step if name == step else word for name, word in told.items()]
+    assert [note for note in world.notes if note in expected] == expected
+    with anyio.fail_after(1):
+        await broken.runtime.over()
+    assert broken.phases[-2:] == ["stopping", "failed"]
+
+
+async def test_how_long_a_stop_may_take_is_known() -> None:
+    """The last resort must not come before the end that takes as long as it may."""
+    for grace in (0.0, 25.0):
+        world = World(grace=grace, drain=anyio.sleep_forever, cut=anyio.sleep_forever, leave=anyio.sleep_forever)
+        world.runtime._plan = replace(world.runtime._plan, on_stop=[anyio.sleep_forever], lifespan=world.opener("x"))
+        begun = anyio.current_time()
+        with pytest.raises(ExceptionGroup):
+            await world.live()
+        assert anyio.current_time() - begun <= world.runtime.longest_stop_seconds + 1
 
 
 @pytest.mark.parametrize("grace", [0.0, 1.0, 25.0])

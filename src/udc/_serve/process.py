@@ -33,6 +33,11 @@ class Hosted(asgi.Hosted, Protocol):
     """A droplet ready for one life, run by us."""
 
     @property
+    def longest_stop_seconds(self) -> float:
+        """How long its stop may take when everything of it takes as long as it may."""
+        ...
+
+    @property
     def trusted_proxies(self) -> Sequence[str]:
         """Whose word is taken about where a request comes from."""
         ...
@@ -88,10 +93,11 @@ class _Process:
                 self.running.append(each)
                 tasks.start_soon(each.run)
                 await each.settled.wait()
+                self._watchdog.seconds = sum(each.longest_stop_seconds for each in self.running) + _SPARE_SECONDS
                 if self._stop.is_set():
                     break
             await self._stop.wait()
-            self._watchdog.start(sum(each.longest_stop_seconds for each in self.running) + _SPARE_SECONDS)
+            self._watchdog.start()
             for each in reversed(self.running):
                 each.stop()
                 await each.ended.wait()
@@ -129,8 +135,7 @@ class _Running:
 
     @property
     def longest_stop_seconds(self) -> float:
-        # Draining may take the grace, and so may the stop hooks after it.
-        return _LINGER_SECONDS + (2 * self._hosted.grace_seconds if self._hosted is not None else 0.0)
+        return _LINGER_SECONDS + (self._hosted.longest_stop_seconds if self._hosted is not None else 0.0)
 
     def stop(self) -> None:
         """Ask for the graceful end; what has not started yet is given up."""
@@ -185,7 +190,7 @@ class _Running:
     async def _notice_stopping(self, hosted: Hosted) -> None:
         await hosted.until_stopping()
         self._server.leaving = True
-        if self._part.bound.kept:
+        if self._part.bound.kept and self._server.listening.is_set():
             self._server.stop_accepting()
         self._leave_by = anyio.current_time() + hosted.grace_seconds
         self._stop.set()

@@ -24,6 +24,10 @@ _TOLD: Final = b"udc: stopping when the work in flight is done; a second signal 
 class Signals:
     """Hears signals, whatever the event loop is at; use it in the main thread, around the loop's run.
 
+    Attributes:
+        heard: the first one, when there was one.
+        at_first: called by the signal handler itself at the first one, also while the loop is blocked.
+
     Args:
         end: ends the process at the second one.
         only: the signal that counts, for a process that another one looks after; Ctrl+C in a terminal reaches
@@ -37,6 +41,7 @@ class Signals:
         for each in (self._told, self._tell):
             each.setblocking(False)
         self.heard: int | None = None
+        self.at_first: Callable[[], object] = lambda: None
 
     @contextmanager
     def installed(self) -> Generator[None]:
@@ -59,6 +64,7 @@ class Signals:
             return
         self.heard = number
         self._tell.send(b"!")
+        self.at_first()
         if self._only is None:
             with suppress(OSError):
                 os.write(2, _TOLD)  # not through `sys.stderr`, which this may have interrupted

@@ -22,7 +22,7 @@ from udc.dispatch.run import Dispatcher, DispatchLimits
 from udc.identity.instance_key import InstanceKey
 from udc.identity.revocations import Revocations
 from udc.identity.verify import TokenVerifier
-from udc.instrument import Event, Instrument, MessageHandled, PhaseChanged, PresenceChanged, RegistrationAccepted
+from udc.instrument import Instrument, MessageHandled, Only, PhaseChanged, PresenceChanged, RegistrationAccepted
 from udc.lifecycle import Lifecycle
 from udc.rings import EventRing, LogRing
 from udc.services.dependencies import DependencyWatch
@@ -80,8 +80,15 @@ class Composition:
         self.proofs = ProofBook(facts=self.facts, key=self.instance_key, ambient=self.ambient)
         hooks = (*definition.hooks, *self.surroundings.hooks)
         self.calls = CallRecords()
-        own = (self.stats, self.events, self.calls, Standing(), self._note_commands, self._tell_parts)
-        self.instrument = Instrument([*own, *hooks])
+        consequences = Only(
+            {
+                MessageHandled: self._note_command,
+                PhaseChanged: lambda _: self.membership.changed(),
+                PresenceChanged: self._note_presence,
+                RegistrationAccepted: lambda _: self.storage.joined(),
+            }
+        )
+        self.instrument = Instrument([self.stats, self.events, self.calls, Standing(), consequences, *hooks])
 
     def _identity(self, definition: Definition) -> None:
         config = self.settings.config
@@ -212,16 +219,12 @@ class Composition:
     def spawn(self, call: Callable[[], Coroutine[Any, Any, object]], *, name: str) -> None:
         self.runtime.spawn(call, name=name)
 
-    def _note_commands(self, event: Event, /) -> None:
-        if isinstance(event, MessageHandled) and event.message_type == "command" and event.error_code is None:
+    def _note_command(self, event: MessageHandled, /) -> None:
+        if event.message_type == "command" and event.error_code is None:
             self.proofs.note(f"command:{event.action}", trace_id=event.trace_id)
 
-    def _tell_parts(self, event: Event, /) -> None:
-        if isinstance(event, PhaseChanged):
-            self.membership.changed()
-        elif isinstance(event, RegistrationAccepted):
-            self.storage.joined()
-        elif isinstance(event, PresenceChanged) and event.after != "unregistered":
+    def _note_presence(self, event: PresenceChanged, /) -> None:
+        if event.after != "unregistered":
             self.directory.heard(registered=event.after == "registered")
 
     def _follow(self, config: Any) -> None:  # Any: a DropletConfig; followers take what they need

@@ -57,6 +57,11 @@ class Hosted:
         return self.config.limits.grace_seconds
 
     @property
+    def longest_stop_seconds(self) -> float:
+        """How long its whole stop may take; see `Runtime.longest_stop_seconds`."""
+        return self.parts.runtime.longest_stop_seconds
+
+    @property
     def trusted_proxies(self) -> Sequence[str]:
         """Addresses and networks whose word is taken about where a request comes from."""
         return self.config.server.trusted_proxies

@@ -61,7 +61,7 @@ def run(
         own = {**explicit, "registry.url": None, "data": mesh.data.root}
         return [*mesh.parts, part_of(droplet, explicit=own, surroundings=around, on_serving=on_serving)]
 
-    return _serve.run(parts, signals=None if lodger is None else _serve.Signals(only=SIGTERM))
+    return _serve.run(parts, signals=None if lodger is None else _serve.Signals(only=SIGTERM), owns_process=True)
 
 
 def mesh_ports(base: int | None, registry: int | None, orchestrator: int | None, dashboard: int | None) -> Ports:
@@ -78,7 +78,7 @@ def mesh(*, data: Path | None, ports: Ports, as_json: bool) -> int:
         made = Mesh(data=data, ports=ports, on_ready=_put_mesh if as_json else _announce_mesh)
         return stack.enter_context(closing(made)).parts
 
-    return _serve.run(parts)
+    return _serve.run(parts, owns_process=True)
 
 
 def _facts(hosted: Hosted) -> dict[str, Any]:  # Any: JSON values

@@ -67,16 +67,24 @@ class Context:
     """The message being answered, and the mesh. Made by `udc.dispatch.contexts`, not by hand.
 
     Attributes:
-        lineage: what goes with onward calls; `None` for `droplet.mesh`, whose calls take it from around them.
         metrics: counters, gauges and money of this droplet.
     """
 
-    __slots__ = ("_ambient", "_courier", "_message", "_principal", "_progress", "_sender", "lineage", "metrics")
+    __slots__ = (
+        "_ambient",
+        "_courier",
+        "_deadline",
+        "_lineage",
+        "_message",
+        "_principal",
+        "_progress",
+        "_sender",
+        "metrics",
+    )
 
     def __init__(
         self,
         sender: Spreader,
-        *,
         ambient: Ambient,
         metrics: Metrics,
         courier: Courier | None = None,
@@ -84,15 +92,29 @@ class Context:
         message: Message | None = None,
         principal: Principal | None = None,
         progress: Progress | None = None,
+        deadline: float | None = None,
     ) -> None:
         self._sender = sender
         self._courier = courier
         self._ambient = ambient
-        self.lineage: Lineage | None = lineage
+        self._lineage = lineage
         self._message = message
         self._principal = principal
         self._progress = progress
+        self._deadline = deadline
         self.metrics: Metrics = metrics
+
+    @property
+    def lineage(self) -> Lineage | None:
+        """What goes with onward calls; `None` for `droplet.mesh`, whose calls take it from around them."""
+        if self._lineage is None and (message := self._message) is not None:  # made for those who make calls
+            self._lineage = Lineage(
+                trace_id=message.trace_id,
+                hops=message.hops + 1,
+                deadline=self._deadline,
+                on_behalf_of=message.on_behalf_of,
+            )
+        return self._lineage
 
     @property
     def message(self) -> Message:
@@ -119,6 +141,8 @@ class Context:
         Raises:
             LookupError: there is none: `droplet.mesh` outside a handler starts a new trace with each call.
         """
+        if self._message is not None:
+            return self._message.trace_id
         lineage = self._trace()
         return lineage.trace_id if lineage is not None else _lacks("trace_id")
 

@@ -51,18 +51,8 @@ class Contexts:
         progress: Progress | None = None,
     ) -> Context:
         """The context of the handler that answers the message."""
-        lineage = Lineage(
-            trace_id=message.trace_id, hops=message.hops + 1, deadline=deadline, on_behalf_of=message.on_behalf_of
-        )
         return Context(
-            self.sender,
-            ambient=self.ambient,
-            metrics=self.metrics,
-            courier=self.courier,
-            lineage=lineage,
-            message=message,
-            principal=principal,
-            progress=progress,
+            self.sender, self.ambient, self.metrics, self.courier, None, message, principal, progress, deadline
         )
 
     def tracing(self, lineage: Lineage | None = None) -> Context:

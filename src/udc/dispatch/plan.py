@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import is_dataclass
 from types import NoneType, UnionType
 from typing import Annotated, Any, Final, Generic, TypeVar, Union, cast, get_args, get_origin, get_type_hints
@@ -47,6 +47,7 @@ class CallPlan:
     """
 
     __slots__ = (
+        "_by_name",
         "_gets_data",
         "_input",
         "_localns",
@@ -75,6 +76,7 @@ class CallPlan:
         self.function: AnyFunction = function
         self._parameters = parameters
         self._localns = localns
+        self._by_name: Callable[[Any], dict[str, Any]] | None = None  # Any: JSON in, types out
         self._single: str | None = None
         self._whole: inspect.Parameter | None = None
         self._reads_nothing = False
@@ -135,13 +137,24 @@ class CallPlan:
         Raises:
             InvalidRequest: the data does not fit; `details.errors` lists field and message, never a value.
         """
-        try:
-            kwargs = self._arguments(data)
-        except ValidationError as error:
-            raise _refusal(problems(error)) from None
+        return (), self.arguments(data, context)
+
+    def arguments(self, data: Any, context: Context) -> dict[str, Any]:  # Any: JSON in, types out
+        """The keyword arguments for one call, validated. Raises as `bind` does."""
+        kwargs: dict[str, Any] | None = None  # Any: as above
+        if self._by_name is not None and type(data) is dict:
+            try:
+                kwargs = self._by_name(data)
+            except ValidationError:
+                kwargs = None  # the long way knows whether JSON's rules let it pass, and else what to say
+        if kwargs is None:
+            try:
+                kwargs = self._arguments(data)
+            except ValidationError as error:
+                raise _refusal(problems(error)) from None
         if self.context is not None:
             kwargs[self.context] = context
-        return (), kwargs
+        return kwargs
 
     def encode(self, value: Any) -> bytes:  # Any: whatever the handler returned
         """The result as JSON.
@@ -166,7 +179,8 @@ class CallPlan:
         if self._output is None:
             return to_json(value, inf_nan_mode="null")
         try:
-            return self._output.dump_json(value, by_alias=True, warnings="error")
+            # What `TypeAdapter.dump_json` comes to, without its twelve arguments.
+            return self._output.serializer.to_json(value, by_alias=True, warnings="error")
         except PydanticSerializationError:
             # A dict for a model and the like: what fits the annotation is made to.
             fitting = self._output.validator.validate_python(value)
@@ -271,6 +285,7 @@ class CallPlan:
             self._input = TypeAdapter(hints[data[0].name])
         else:
             self._input = _by_name(data, hints)
+            self._by_name = self._input.validator.validate_python if data else None
         self._output = _result_adapter(hints.get("return", Any))
 
     def _check_needs_none(self) -> None:

@@ -15,6 +15,7 @@ import anyio
 from udc._ids import Ambient
 from udc.context import Context, Progress, current_context
 from udc.dispatch.contexts import Contexts
+from udc.dispatch.deadlines import bare_tasks
 from udc.dispatch.declare import Kind
 from udc.dispatch.inflight import InFlight, Work
 from udc.dispatch.plan import Queued
@@ -22,7 +23,7 @@ from udc.dispatch.table import Bound, Handler, HandlerTable, Job
 from udc.dispatch.threads import ThreadSlots
 from udc.errors import ContractError, DeadlineExceeded, DeliveryError, Forbidden, InternalError, NoHandler, TokenError
 from udc.identity.claims import Principal
-from udc.instrument import HandlerFailed, Instrument, MessageHandled
+from udc.instrument import HandlerFailed, Instrument, message_handled
 from udc.messages import Message, MessageType
 
 __all__ = ["CallNext", "DispatchLimits", "Dispatcher", "Middleware", "Outcome"]
@@ -107,7 +108,9 @@ class Dispatcher:
     ) -> None:
         table.freeze()
         self._clock = clock
-        self.in_flight: InFlight = InFlight(limits.in_flight, retry_after_seconds=limits.retry_after_seconds)
+        self.in_flight: InFlight = InFlight(
+            limits.in_flight, retry_after_seconds=limits.retry_after_seconds, bare_task=bare_tasks()
+        )
         self._table = table
         self._contexts = contexts
         self._middleware = tuple(middleware)
@@ -189,13 +192,13 @@ class Dispatcher:
             raise
         finally:
             self._instrument.emit(
-                MessageHandled(
-                    message_type=what,
-                    action=_told(handler, message.action),
-                    source=message.source,
-                    seconds=self._clock() - started,
-                    trace_id=message.trace_id,
-                    error_code=code,
+                message_handled(
+                    what,
+                    _told(handler, message.action),
+                    message.source,
+                    self._clock() - started,
+                    message.trace_id,
+                    code,
                 )
             )
         return outcome

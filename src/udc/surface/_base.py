@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, Final, Protocol, TypeAlias, TypeVar
 from urllib.parse import parse_qsl
 
+from udc._drafts import draft_of
 from udc._types import Access
 from udc.identity.claims import Principal
 
@@ -82,6 +83,29 @@ class HttpRequest:
         return self.principal
 
 
+_NO_PARAMS: Final[dict[str, str]] = {}
+
+
+def requested(
+    method: str, path: str, headers: Mapping[str, str], query_string: str, client: str | None, scheme: str
+) -> HttpRequest:
+    """An `HttpRequest` without a body yet, at a third of its constructor's price: for adapters."""
+    request = object.__new__(HttpRequest)
+    request.method = method
+    request.path = path
+    request.headers = headers
+    request.query_string = query_string
+    request.body = b""
+    request.client = client
+    request.scheme = scheme
+    request.disconnected = None
+    request.params = _NO_PARAMS
+    request.principal = None
+    request.trace_id = ""
+    request.standing = ()
+    return request
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpResponse:
     """One HTTP response.
@@ -97,6 +121,21 @@ class HttpResponse:
     body: bytes | AsyncIterator[bytes] = b""
     media_type: str | None = "application/json"
     headers: Headers = ()
+
+
+_ResponseDraft: Final = draft_of(HttpResponse)
+
+
+def answered(body: bytes, headers: Headers) -> HttpResponse:
+    """The response 200 with a JSON body, at a third of its constructor's price: for what is answered most."""
+    draft = _ResponseDraft()
+    draft.status = 200
+    draft.body = body
+    draft.media_type = "application/json"
+    draft.headers = headers
+    draft.__class__ = HttpResponse
+    made: HttpResponse = draft
+    return made
 
 
 EndpointHandler: TypeAlias = Callable[..., Awaitable[Any]]

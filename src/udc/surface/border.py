@@ -23,7 +23,7 @@ from udc.errors import (
     UdcError,
 )
 from udc.identity.claims import Principal
-from udc.instrument import Instrument, RequestAnswered
+from udc.instrument import Instrument, request_answered
 from udc.lifecycle import SERVING, Lifecycle, Phase
 from udc.rings import current_droplet
 from udc.surface._base import Endpoint, HttpRequest, HttpResponse
@@ -149,11 +149,22 @@ class HttpSurface:
             if request.method == "OPTIONS" and (answer := self._options(request)) is not None:
                 self._note(request, None, answer, None, begun)
                 return answer
-            endpoint, params = self.routes.find(request.method, request.path)
-            request.params = params
+            endpoint, request.params = self.routes.find(request.method, request.path)
             guarded = _is_guarded(endpoint)
-            request.standing = edge.standing(request, guarded=guarded)
-            response = edge.dressed(await self._answer(endpoint, request), request, guarded=guarded)
+            request.standing = standing = edge.standing(request, guarded=guarded)
+            if guarded:
+                request.principal = self._guard.recall(endpoint, request) or await self._guard.admit(endpoint, request)
+                if edge.rates is not None:
+                    edge.rates.admit_caller(request.principal)
+            if endpoint.always:
+                answer = await endpoint.handler(request)
+            else:
+                check_accepts(self._lifecycle)
+                with self._busy.one():
+                    answer = await endpoint.handler(request)
+            response = answer if type(answer) is HttpResponse else _response(answer, endpoint)
+            if response.headers is not standing or not edge.adds_nothing:
+                response = edge.dressed(response, request, guarded=guarded)
         except Exception as error:  # noqa: BLE001 - the border: every failure becomes a contract error here
             fault = self._fault(error, request)
             code, response = fault.code, self._refusal(fault, request)
@@ -218,17 +229,6 @@ class HttpSurface:
         """The answer to what such a route raised."""
         return self._refusal(self._fault(error, request), request)
 
-    async def _answer(self, endpoint: Endpoint, request: HttpRequest) -> HttpResponse:
-        if _is_guarded(endpoint):
-            request.principal = await self._guard.admit(endpoint, request)
-            if self.edge.rates is not None:
-                self.edge.rates.admit_caller(request.principal)
-        if endpoint.always:
-            return _response(await endpoint.handler(request), endpoint)
-        check_accepts(self._lifecycle)
-        with self._busy.one():
-            return _response(await endpoint.handler(request), endpoint)
-
     def _options(self, request: HttpRequest) -> HttpResponse | None:
         """The answer to `OPTIONS`, before any authentication; `None` where an endpoint of its own gives it."""
         allowed = self.routes.allowed(request.path)
@@ -259,13 +259,13 @@ class HttpSurface:
         self, request: HttpRequest, endpoint: Endpoint | None, response: HttpResponse, code: str | None, begun: float
     ) -> None:
         self._instrument.emit(
-            RequestAnswered(
-                method=request.method if request.method in _METHODS else "OTHER",
-                route=endpoint.path if endpoint else "",
-                status=response.status,
-                seconds=self._clock() - begun,
-                trace_id=request.trace_id,
-                error_code=code,
+            request_answered(
+                request.method if request.method in _METHODS else "OTHER",
+                endpoint.path if endpoint else "",
+                response.status,
+                self._clock() - begun,
+                request.trace_id,
+                code,
             )
         )
 

@@ -31,6 +31,7 @@ class Edge:
 
     Attributes:
         rates: how often callers may ask; `None` = as often as they like.
+        adds_nothing: to an answer that has just its `standing` headers.
 
     Args:
         cors: `None` = pages of other origins get nothing.
@@ -41,6 +42,7 @@ class Edge:
         self, *, cors: Cors | None = None, rates: Rates | None = None, hsts_seconds: int = YEAR_SECONDS
     ) -> None:
         self.rates = rates
+        self.adds_nothing = cors is None
         self._cors = cors
         secure: Headers = (("strict-transport-security", f"max-age={hsts_seconds}"),) if hsts_seconds else ()
         self._plain = (Standing(_ALWAYS), Standing((*_ALWAYS, _NO_STORE)))

@@ -8,7 +8,7 @@ from typing import Final, NoReturn
 from urllib.parse import urlsplit
 
 from udc.errors import Forbidden, RateLimited, Unauthorized
-from udc.identity._base import Verifier
+from udc.identity._base import Recalls, Verifier
 from udc.identity.claims import Principal
 from udc.identity.origin import is_loopback
 from udc.instrument import AuthenticationFailed, Instrument
@@ -60,8 +60,18 @@ class Guard:
     ) -> None:
         self._verifier = verifier
         self._local = host is None or is_loopback(host)
+        self._recall = verifier.recall if isinstance(verifier, Recalls) else None
         self._failures = failures
         self._instrument = instrument
+
+    def recall(self, endpoint: Endpoint, request: HttpRequest) -> Principal | None:
+        """The verified caller, if it can be told at once and may use the endpoint; else ask `admit`."""
+        if self._recall is None or endpoint.authenticate is not None:
+            return None
+        principal = self._recall(bearer_of(request))
+        if principal is None or principal.anonymous or not principal.may(endpoint.access):
+            return None
+        return principal
 
     async def admit(self, endpoint: Endpoint, request: HttpRequest) -> Principal:
         """The verified caller, who may use the endpoint.
@@ -166,5 +176,7 @@ def _from_a_page_elsewhere(request: HttpRequest) -> bool:
 def bearer_of(request: HttpRequest) -> str:
     """The token of the Authorization header (RFC 6750 section 2.1); an empty one when there is none."""
     header = request.headers.get("authorization", "")
+    if header.startswith("Bearer "):
+        return header[7:].strip()
     scheme, _, token = header.partition(" ")
     return token.strip() if scheme.lower() == "bearer" else ""

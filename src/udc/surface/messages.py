@@ -10,7 +10,7 @@ from typing import Final, Protocol
 
 from pydantic_core import to_json
 
-from udc._ids import Ambient
+from udc._ids import Ambient, Stamps
 from udc._types import DropletId
 from udc.dispatch.dedup import Ledger
 from udc.dispatch.run import Outcome
@@ -19,10 +19,10 @@ from udc.identity.claims import Principal
 from udc.instrument import DuplicateSuppressed, Instrument
 from udc.messages import MAX_HOPS, Message, MessageType
 from udc.models import MessageBody, ReceiptBody
-from udc.surface._base import Endpoint, HttpRequest, HttpResponse
+from udc.surface._base import Endpoint, HttpRequest, HttpResponse, answered
 from udc.wire.envelope import decode_message
 from udc.wire.ids import same_droplet
-from udc.wire.receipts import Receipt, encode_receipt
+from udc.wire.receipts import receipt_text
 
 _REMEMBERED: Final = frozenset({MessageType.COMMAND, MessageType.EVENT})
 _ANSWERS: Final = frozenset({MessageType.RESPONSE, MessageType.ERROR})
@@ -51,7 +51,10 @@ def require_json(request: HttpRequest) -> None:
     Raises:
         UnsupportedMediaType: it is.
     """
-    media_type = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    media_type = request.headers.get("content-type", "application/json")
+    if media_type == "application/json":
+        return
+    media_type = media_type.partition(";")[0].strip().lower()
     if media_type != "application/json" and not media_type.endswith("+json"):
         raise UnsupportedMediaType(f"the body is {media_type[:64]!r}, wanted 'application/json'")
     coding = request.headers.get("content-encoding", "identity").strip().lower()
@@ -96,6 +99,7 @@ class Messages:
         self._reserved = reserved
         self._instrument = instrument
         self._ambient = ambient
+        self._stamps = Stamps(ambient.wall)
 
     async def __call__(self, request: HttpRequest) -> HttpResponse:
         """Read, check, run once, and write the receipt."""
@@ -107,16 +111,16 @@ class Messages:
         request.trace_id = message.trace_id
         message = self._admitted(message, principal)
         outcome, duplicate = await self._run(message, principal)
-        receipt = Receipt(
-            trace_id=message.trace_id,
-            processed_at=self._ambient.now(),
-            result=outcome.result,
-            handled=outcome.handled,
-            data=outcome.data,
-            message_id=message.message_id,
-            duplicate=duplicate,
+        receipt = receipt_text(
+            message.trace_id,
+            self._stamps.now(),
+            outcome.result,
+            outcome.handled,
+            outcome.data,
+            message.message_id,
+            duplicate,
         )
-        return HttpResponse(body=encode_receipt(receipt, dialect=message.dialect), headers=request.standing)
+        return answered(receipt, request.standing)
 
     def table(self) -> list[Endpoint]:
         """The row of this endpoint; it is answered in every phase, because cancels are."""
@@ -152,7 +156,7 @@ class Messages:
         return replace(message, source=source, target=self._me)
 
     def _is_me(self, target: DropletId) -> bool:
-        return same_droplet(target, self._me) or target == self._name
+        return target in (self._me, self._name) or same_droplet(target, self._me)
 
     async def _run(self, message: Message, principal: Principal) -> tuple[Outcome, bool]:
         if message.message_type in _ANSWERS:
@@ -192,7 +196,7 @@ def _verified_source(message: Message, principal: Principal) -> DropletId | None
     if principal.anonymous:
         return message.source
     proved = principal.droplet_id if principal.droplet_id is not None else principal.subject
-    if message.source is not None and not same_droplet(message.source, proved):
+    if message.source is not None and message.source != proved and not same_droplet(message.source, proved):
         raise Forbidden(
             f"source is {message.source!r}, but the token is of {proved!r}",
             details={"field": "source", "source": message.source},

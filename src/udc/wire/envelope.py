@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any, TypeAlias
 
 from udc._ids import Ambient, iso_utc
 from udc._types import DropletId
 from udc.errors import InvalidRequest
-from udc.messages import Message, MessageType, Peer, Priority
+from udc.messages import Message, MessageType, Peer, Priority, received
 from udc.wire import fields, forms, json_text, trace
 from udc.wire.actions import choose, is_envelope
+from udc.wire.ids import MAX_NUMBER
 from udc.wire.words import MESSAGE_TYPES, moment
 
 UDC_VERSION = "1.0"
@@ -22,7 +24,14 @@ PLACEHOLDER_SIGNATURE = "unsigned"
 TypeForAction: TypeAlias = Callable[[str | None], MessageType | None]
 """Tells the type of the only handler of an action, `None` when there is none or more than one."""
 
+_Optional: TypeAlias = tuple[
+    str | None, str | None, int | None, datetime | None, int, int, DropletId | None, Priority, str | None
+]
 _TEXT_OR_NULL = (str, type(None))
+_PLAIN = frozenset(
+    {"message_type", "payload", "trace_id", "timestamp", "source", "target", *fields.OPTIONAL, *fields.UNKEPT}
+)
+"""Every field of the contract's own form; each of them is read by a reader, and none of those passes infinity."""
 _WRITTEN = frozenset({MessageType.STATUS, MessageType.EVENT, MessageType.COMMAND, MessageType.QUERY})
 
 
@@ -47,7 +56,13 @@ def decode_message(
         InvalidRequest: malformed; names the field.
         Forbidden: it carries two identities that contradict each other; names the field.
     """
-    envelope = json_text.parse_object(body)
+    envelope = json_text.parse_unchecked(body)
+    if type(envelope) is not dict:
+        raise InvalidRequest.field("body", "must be a JSON object")
+    if envelope.keys() <= _PLAIN:  # so nothing marks another form, and no number passes but those in the payload
+        json_text.check_numbers(envelope.get("payload"))
+        return _read_contract(envelope, me, ambient, len(body))
+    json_text.check_numbers(envelope)
     form = forms.recognise(envelope)
     if form == forms.CONTRACT:
         return _read_contract(envelope, me, ambient, len(body))
@@ -55,28 +70,40 @@ def decode_message(
 
 
 def _read_contract(envelope: dict[str, Any], me: DropletId, ambient: Ambient, size: int) -> Message:  # Any: JSON
-    message_type = _message_type(envelope.get("message_type"), "message_type")
-    payload = envelope.get("payload")
+    """Read on every message: what is right at first sight is not asked twice, the readers of `fields` do the rest."""
+    get = envelope.get
+    message_type = _message_type(get("message_type"), "message_type")
+    payload = get("payload")
     if type(payload) is not dict:
         raise InvalidRequest.field("payload", "is missing" if "payload" not in envelope else "must be a JSON object")
-    found = _optional(envelope, fields.OPTIONAL)
+    source, target, trace_id, stamp = get("source"), get("target"), get("trace_id"), get("timestamp")
+    if type(source) is not int or source < 1 or source > MAX_NUMBER:
+        source = forms.id_in(envelope, "source", me=me)
+    if type(target) is not int or target < 1 or target > MAX_NUMBER:
+        target = forms.id_in(envelope, "target", me=me)
+    _check_unkept(envelope)
+    if "message_type" in payload:
+        payload = _unwrapped(payload)
+    action, data = choose(payload)
+    return received(
+        message_type,
+        payload,
+        ambient.new_id() if trace_id is None else fields.trace_id(trace_id, "trace_id"),
+        ambient.now() if stamp is None else moment(stamp),
+        action,
+        data,
+        source,
+        target,
+        *_optional(envelope, fields.OPTIONAL),
+        forms.CONTRACT,
+        size,
+    )
+
+
+def _check_unkept(envelope: Mapping[str, Any]) -> None:  # Any: JSON values
     for name in fields.UNKEPT:
         if name in envelope and not isinstance(envelope[name], _TEXT_OR_NULL):
             raise InvalidRequest.field(name, "must be a string")
-    payload = _unwrapped(payload)
-    action, data = choose(payload)
-    return Message(
-        message_type=message_type,
-        payload=payload,
-        trace_id=_trace_id(envelope, fields.trace_id, ambient),
-        timestamp=_timestamp(envelope, ambient),
-        action=action,
-        data=data,
-        source=forms.id_in(envelope, "source", me=me),
-        target=forms.id_in(envelope, "target", me=me),
-        size=size,
-        **found,
-    )
 
 
 def _read_foreign(
@@ -91,18 +118,19 @@ def _read_foreign(
     outer = _foreign_payload(envelope.get("payload"))
     payload = _unwrapped(outer)
     action, data = choose(payload)
-    return Message(
-        message_type=_foreign_type(envelope, outer if payload is not outer else {}, action, type_for_action),
-        payload=payload,
-        trace_id=_trace_id(envelope, fields.foreign_trace_id, ambient),
-        timestamp=_timestamp(envelope, ambient),
-        action=action,
-        data=data,
-        source=forms.source_of(envelope),
-        target=forms.target_of(envelope, me=me),
-        dialect=form,
-        size=size,
-        **_optional(envelope, fields.FOREIGN_OPTIONAL),
+    trace_id, stamp = envelope.get("trace_id"), envelope.get("timestamp")
+    return received(
+        _foreign_type(envelope, outer if payload is not outer else {}, action, type_for_action),
+        payload,
+        ambient.new_id() if trace_id is None else fields.foreign_trace_id(trace_id, "trace_id"),
+        ambient.now() if stamp is None else moment(stamp),
+        action,
+        data,
+        forms.source_of(envelope),
+        forms.target_of(envelope, me=me),
+        *_optional(envelope, fields.FOREIGN_OPTIONAL),
+        form,
+        size,
     )
 
 
@@ -142,23 +170,23 @@ def _unwrapped(payload: dict[str, Any]) -> dict[str, Any]:  # Any: JSON values
     return inner if isinstance(inner, dict) else payload
 
 
-def _trace_id(envelope: Mapping[str, Any], read: Callable[[object, str], str], ambient: Ambient) -> str:  # Any: JSON
-    value = envelope.get("trace_id")
-    return ambient.new_id() if value is None else read(value, "trace_id")
-
-
-def _timestamp(envelope: Mapping[str, Any], ambient: Ambient) -> Any:  # Any: JSON in; a datetime out
-    value = envelope.get("timestamp")
-    return ambient.now() if value is None else moment(value)
-
-
-def _optional(envelope: Mapping[str, Any], readers: Mapping[str, fields.Reader]) -> dict[str, Any]:  # Any: JSON values
-    found = {}
-    for name, value in envelope.items():
-        reader = readers.get(name)
-        if reader is not None and value is not None:
-            found[name] = reader(value, name)
-    return found
+def _optional(envelope: Mapping[str, Any], readers: Mapping[str, fields.Reader]) -> _Optional:  # Any: JSON values
+    """The optional fields, `message_id` to `reply_to`, in the order of `Message`; JSON null counts as left out."""
+    get = envelope.get
+    message_id, correlation_id, timeout_ms = get("message_id"), get("correlation_id"), get("timeout_ms")
+    deadline, attempt, hops = get("deadline"), get("attempt"), get("hops")
+    on_behalf_of, priority, reply_to = get("on_behalf_of"), get("priority"), get("reply_to")
+    return (
+        None if message_id is None else readers["message_id"](message_id, "message_id"),
+        None if correlation_id is None else readers["correlation_id"](correlation_id, "correlation_id"),
+        None if timeout_ms is None else readers["timeout_ms"](timeout_ms, "timeout_ms"),
+        None if deadline is None else readers["deadline"](deadline, "deadline"),
+        1 if attempt is None else readers["attempt"](attempt, "attempt"),
+        0 if hops is None else readers["hops"](hops, "hops"),
+        None if on_behalf_of is None else readers["on_behalf_of"](on_behalf_of, "on_behalf_of"),
+        Priority.NORMAL if priority is None else readers["priority"](priority, "priority"),
+        None if reply_to is None else readers["reply_to"](reply_to, "reply_to"),
+    )
 
 
 def compose(

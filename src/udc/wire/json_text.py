@@ -16,14 +16,32 @@ def parse(body: bytes | str, *, field: str = "body") -> Any:  # Any: a JSON valu
     Raises:
         InvalidRequest: not JSON in UTF-8, nested too deep, or a number that no float or int holds; names `field`.
     """
+    value = parse_unchecked(body, field=field)
+    check_numbers(value, field=field)
+    return value
+
+
+def parse_unchecked(body: bytes | str, *, field: str = "body") -> Any:  # Any: a JSON value
+    """Like `parse`, for who calls `check_numbers` on all that is kept of it.
+
+    Raises:
+        InvalidRequest: not JSON in UTF-8, or nested too deep; names `field`.
+    """
     try:
-        value = from_json(body, allow_inf_nan=False)
+        return from_json(body, allow_inf_nan=False)
     except ValueError:
         # The parser's text quotes nothing of ours, but it is nobody's contract either: it stays inside.
         raise InvalidRequest.field(field, "is not valid JSON", hint="send one JSON value in UTF-8") from None
+
+
+def check_numbers(value: Any, *, field: str = "body") -> None:  # Any: a JSON value
+    """Refuse a number such as 1e999, which became infinite: the parser lets that pass, no JSON can hold it again.
+
+    Raises:
+        InvalidRequest: there is one; names `field`.
+    """
     if _overflows(value):
         raise InvalidRequest.field(field, "holds a number that is too large")
-    return value
 
 
 def parse_object(body: bytes | str, *, field: str = "body") -> dict[str, Any]:  # Any: JSON values
@@ -64,7 +82,6 @@ _INFINITE = (float("inf"), float("-inf"))
 
 
 def _overflows(value: Any) -> bool:  # Any: a JSON value
-    """Whether a number such as 1e999 became infinite: the parser lets that pass, and no JSON can hold it again."""
     kind = type(value)
     if kind is dict:
         value = value.values()

@@ -29,7 +29,7 @@ async def test_only_the_senders_own_work_of_the_trace_is_cancelled() -> None:
         assert flight.cancel_trace("a", by=1) == 1
         assert flight.cancel_trace("a", by=1) == 0
         assert flight.cancel_trace("nothing", by=None) == 0
-        assert [w.scope.cancel_called for w in (mine, other, far)] == [True, False, False]
+        assert [w.scope is not None and w.scope.cancel_called for w in (mine, other, far)] == [True, False, False]
         assert flight.cancel_trace("a", by=None) == 1
         assert flight.cancel_all() == 1
         with anyio.CancelScope(shield=True):
@@ -66,6 +66,7 @@ async def test_the_ending_says_why() -> None:
 async def test_work_that_timed_out_is_not_cancelled_again() -> None:
     flight = InFlight()
     with flight.enter("a") as work:
+        assert work.scope is not None
         work.scope.cancel()
         assert flight.cancel_trace("a", by=None) == 0
 

@@ -11,7 +11,7 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from udc._serve.ending import Watchdog, stuck_threads
+from udc._serve.ending import Watchdog, other_threads, stuck_threads
 from udc._serve.signals import Signals
 
 
@@ -53,21 +53,48 @@ def test_the_watchdog_ends_what_does_not_end() -> None:
         bitten.set()
 
     watchdog = Watchdog(note)
-    watchdog.start(0.01)
-    watchdog.start(100)
+    watchdog.seconds = 0.01
+    watchdog.start()
+    watchdog.start()
 
     assert bitten.wait(5)
     assert codes == [1]
+    watchdog.stop()
+
+
+async def test_the_watchdog_is_begun_by_the_signal_itself() -> None:
+    """A loop that is blocked cannot begin it."""
+    bitten = threading.Event()
+    watchdog, signals = Watchdog(lambda _: bitten.set()), Signals(end)
+    watchdog.seconds, signals.at_first = 0.01, watchdog.start
+    with signals.installed():
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert bitten.wait(5)
+    watchdog.stop()
 
 
 def test_the_watchdog_can_be_called_off() -> None:
     bitten = threading.Event()
     watchdog = Watchdog(lambda _: bitten.set())
+    watchdog.seconds = 0.05
+    watchdog.start()
     watchdog.stop()
-    watchdog.start(0.05)
+    watchdog.start()
     watchdog.stop()
 
-    assert not bitten.wait(0.2)
+    assert not bitten.wait(0.1)
+
+
+def test_other_threads_are_those_that_would_keep_the_process() -> None:
+    let_go = threading.Event()
+    threads = [threading.Thread(target=let_go.wait, daemon=daemon) for daemon in (True, False)]
+    for each in threads:
+        each.start()
+    left = other_threads(patience_seconds=0.05)
+    let_go.set()
+
+    assert threads[1] in left
+    assert threads[0] not in left
 
 
 def test_a_stuck_thread_is_found_and_an_idle_one_is_not() -> None:

@@ -57,7 +57,7 @@ async def start_droplets(stage: Stage) -> Told:
     await stage.mesh.look()
     await stage.until("Counter to hear of the others", lambda: answers(stage))
     for name in BAKERY:
-        health = await stage.mesh.http("GET", name, "/health")
+        health = await stage.mesh.client.request(name, "GET", "/health")
         expect(health["status"] == "active", f"{name} says that it is {health['status']}, not active")
         facts = stage.children[name].facts
         stage.say(f"{name} is droplet {facts['droplet_id']} at {facts['url']}, found after {took(seconds[name])}")

@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from udc import Context
 from udc import config as configuration
 from udc._http import HttpClient
 from udc._ids import system
-from udc._types import DropletId, JsonObject
-from udc.cli.connection import Operator, refusal
+from udc._types import JsonObject
+from udc.cli.connection import Operator
 from udc.cli.faults import Usage
 from udc.cli.place import Place
 from udc.cli.tasking import orchestrator
 from udc.clients.orchestrator import OrchestratorClient
+from udc.clients.peer_http import PeerHttp
 from udc.datadir import DataDirectory
 from udc.directory import StaticDirectory
 from udc.dispatch.contexts import Contexts
 from udc.instrument import Instrument
-from udc.messenger import Messenger
+from udc.messenger import Errands, Messenger
 from udc.transports.http import HttpTransport
 
 _SECONDS: Final = 5.0
 """How long any one answer may take."""
-
-_OK: Final = 300
 
 
 class Seen(Protocol):
@@ -57,15 +54,6 @@ class Seen(Protocol):
 
     async def rows(self) -> list[JsonObject]:
         """Who is there, as the Registry tells it."""
-        ...
-
-    async def http(self, method: str, target: DropletId, path: str, body: object = None) -> Any:  # Any: JSON values
-        """A plain request to a droplet, with the operator's token; the JSON of its answer.
-
-        Raises:
-            PeerError: it says no.
-            DeliveryError: no answer.
-        """
         ...
 
 
@@ -112,7 +100,9 @@ class Running:
             instrument=Instrument([]),
             timeout_seconds=_SECONDS,
         )
-        return Contexts(sender=messenger, ambient=system()).mesh()
+        http = PeerHttp(self._http, operator.tokens, audience_of=operator.audience_of)
+        errands = Errands(self._directory, http, ambient=system(), timeout_seconds=_SECONDS)
+        return Contexts(sender=messenger, courier=errands, ambient=system()).mesh()
 
     async def rows(self) -> list[JsonObject]:
         """See `Seen.rows`."""
@@ -130,23 +120,6 @@ class Running:
         if self._tasks is None:
             raise Usage("the mesh has not been looked at yet")
         return self._tasks
-
-    async def http(self, method: str, target: DropletId, path: str, body: object = None) -> Any:  # Any: JSON values
-        """See `Seen.http`."""
-        operator = self._connected
-        (peer, *_) = await self._directory.candidates(target)
-        token = await operator.tokens.get(operator.audience_of(peer))
-        headers: Mapping[str, str] = {"Authorization": f"Bearer {token.value}", "Content-Type": "application/json"}
-        answer = await operator.request(
-            method,
-            f"{peer.endpoint}{path}",
-            headers=tuple(headers.items()),
-            content=None if body is None else json.dumps(body).encode(),
-            peer=peer.label,
-        )
-        if answer.status >= _OK:
-            raise refusal(answer, peer.label)
-        return json.loads(answer.body)
 
     @property
     def _connected(self) -> Operator:

@@ -32,7 +32,7 @@ STEPS: Final = (
         name="restart",
         shows="the mesh itself dies by kill -9, and calls and work go on",
         play=trouble.restart_mesh,
-        seconds=15,
+        seconds=20,
     ),
 )
 """In their order; each builds on those before."""

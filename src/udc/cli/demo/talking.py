@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import anyio
@@ -39,7 +40,7 @@ async def ask(stage: Stage) -> Told:
 
 async def _log_of(stage: Stage, name: str, trace_id: str) -> list[tuple[str, dict[str, Any]]]:  # Any: JSON values
     """A droplet's own log lines of a trace."""
-    page = await stage.mesh.http("GET", name, "/logs?limit=200")
+    page = await stage.mesh.client.request(name, "GET", "/logs?limit=200")
     return [(name, line) for line in page["logs"] if line["trace_id"] == trace_id and line["logger"] == "udc.handler"]
 
 
@@ -85,18 +86,17 @@ async def tell_everybody(stage: Stage) -> Told:
 
 async def chat(stage: Stage) -> Told:
     """Two turns with Counter; the second is only understood because the conversation's context goes with it."""
-    context: dict[str, Any] = {}  # Any: JSON values
+    context: Mapping[str, Any] = {}  # Any: JSON values
     took_seconds: list[float] = []
     replies: list[str] = []
     for message in ("A brioche, please?", "Make it 3."):
         began = anyio.current_time()
-        body = {"message": message, "session_id": "demo", "context": context}
-        answer = await stage.mesh.http("POST", "Counter", "/handle-chat", body)
+        reply = await stage.mesh.client.chat("Counter", message, session_id="demo", context=context)
         took_seconds.append(anyio.current_time() - began)
-        context = answer["context"]
-        replies.append(answer["response"])
+        context = reply.context
+        replies.append(reply.response)
         stage.say(f"you: {message}")
-        stage.say(f"Counter, after {took(took_seconds[-1])}: {answer['response']}")
+        stage.say(f"Counter, after {took(took_seconds[-1])}: {reply.response}")
     expect(replies[1].startswith("3 brioche? That is 10.80,"), f"Counter lost the thread: {replies[1]!r}")
     return Told(gist=f"2 turns, {took(sum(took_seconds))}", facts={"replies": replies, "seconds": took_seconds})
 

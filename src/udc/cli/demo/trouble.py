@@ -120,7 +120,7 @@ async def _begun(stage: Stage, order: Order) -> bool:
 
 async def _registrations(stage: Stage, name: str) -> int:
     """How often a droplet has been registered, as it says itself."""
-    page = await stage.mesh.http("GET", name, "/events?limit=1000&event_type=registration_accepted")
+    page = await stage.mesh.client.request(name, "GET", "/events?limit=1000&event_type=registration_accepted")
     rows: list[JsonObject] = page["events"]
     return len(rows)
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from pydantic_core import from_json, to_json
 
 from udc._ids import Ambient
 from udc._types import DropletId
-from udc.errors import Conflict, Forbidden, InvalidRequest
+from udc.errors import Conflict, Forbidden, InvalidRequest, Overloaded
 from udc.mesh.orchestrator import bodies, machine
 from udc.mesh.orchestrator.bodies import NewTask, TaskChange
 from udc.mesh.orchestrator.book import Book
@@ -26,6 +26,8 @@ from udc.surface._base import HttpRequest, HttpResponse
 from udc.wire.canonical import canonical_json
 from udc.wire.trace import is_uuid
 
+_RETRY_SECONDS: Final = 5.0
+
 Answer: TypeAlias = dict[str, Any]  # Any: JSON values
 
 
@@ -37,12 +39,23 @@ class Asking:
         self._terms, self._ambient = terms, ambient
 
     async def create(self, request: HttpRequest) -> HttpResponse:
-        """`POST /tasks`: answered when the task is on the disk."""
+        """`POST /tasks`: answered when the task is on the disk.
+
+        Raises:
+            InvalidRequest: names the field at fault.
+            Conflict: another task has that id.
+            Overloaded: as many tasks as may be are open.
+        """
         sent = bodies.fields_of(request)
         asked = read(NewTask, sent)
         if asked.trace_id is not None and not is_uuid(asked.trace_id):
             raise InvalidRequest.field("trace_id", "must be a UUID")
         by = caller_of(request.caller, None)
+        if self._book.open_tasks >= self._terms.open_tasks:
+            raise Overloaded(
+                f"{self._book.open_tasks} tasks wait or are at work, and no more are taken",
+                retry_after_seconds=_RETRY_SECONDS,
+            )
         task = self._made(asked, by)
         request.trace_id = task.trace_id
         payload = to_json(asked.payload, inf_nan_mode="null").decode()

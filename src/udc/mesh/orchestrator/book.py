@@ -55,6 +55,11 @@ class Book:
         """Those for which a time may come: that are at work or whose end is untold, that pause or have a deadline."""
         return tuple(self._watched.values())
 
+    @property
+    def open_tasks(self) -> int:
+        """How many have not ended."""
+        return len(self._live)
+
     def get(self, task_id: str) -> Task | None:
         """A task that has not ended."""
         return self._live.get(task_id)

@@ -10,7 +10,7 @@ import anyio
 
 from udc import Context, Droplet, event, every
 from udc.datadir import DataDirectory
-from udc.errors import LifecycleError
+from udc.errors import ConfigError, LifecycleError
 from udc.instrument import Event, PeersChanged, PhaseChanged
 from udc.mesh.orchestrator.giving import Terms
 from udc.mesh.orchestrator.parts import Parts
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _PAUSE_SECONDS: Final = 0.01
 _FORGET_SECONDS: Final = 600.0
+_LOCK: Final = "orchestrator-tasks"
 
 
 class Orchestrator(Droplet):
@@ -34,6 +35,9 @@ class Orchestrator(Droplet):
         store: keeps them, open as long as the Orchestrator runs; by default a SQLite file in `data`.
         terms: how patient it is.
         config: as for every droplet.
+
+    Raises, at its start:
+        ConfigError: another Orchestrator works on that data.
     """
 
     id: int | None = 10
@@ -120,6 +124,13 @@ async def _opened(store: Store | None, data: DataDirectory | None, *, threads: b
     if store is not None:
         yield store
         return
-    path = None if data is None else data.directory() / "orchestrator.db"
-    async with SqliteStore.open(path, threads=threads) as opened:
-        yield opened
+    if data is None:
+        async with SqliteStore.open(None, threads=threads) as opened:
+            yield opened
+        return
+    # Two would give out the same tasks.
+    with data.claim_slot(_LOCK) as slot:
+        if slot.number:
+            raise ConfigError([f"data: an Orchestrator works on {data.root} already; give this one another directory"])
+        async with SqliteStore.open(data.directory() / "orchestrator.db", threads=threads) as opened:
+            yield opened

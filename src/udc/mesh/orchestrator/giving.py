@@ -38,6 +38,7 @@ class Terms:
         polling_acknowledge_seconds: the same for droplets that poll.
         backoff_seconds: before the second attempt; doubled before each further one, up to `backoff_cap_seconds`.
         per_instance: how many tasks an instance is given at once.
+        open_tasks: how many may wait or be at work; more are refused.
         keep_seconds: how long a task is kept after its end.
     """
 
@@ -46,6 +47,7 @@ class Terms:
     backoff_seconds: float = 1.0
     backoff_cap_seconds: float = 60.0
     per_instance: int = 100
+    open_tasks: int = 100_000
     keep_seconds: float = 7 * 86_400
 
     def __post_init__(self) -> None:
@@ -233,6 +235,9 @@ class Giving:
                 await self._pushes.give(task, holder)
             except Refusal as refusal:
                 # After a restart a "no" tells only of this time: the first time it may have been a "yes".
+                if refusal.outdated:
+                    await self._lose(task, holder, Loss(str(refusal), counts=False))
+                    return
                 if not resumed:
                     await self._refused(task, holder, refusal)
                     return

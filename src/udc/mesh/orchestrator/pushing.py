@@ -31,11 +31,13 @@ class Refusal(Exception):
 
     Attributes:
         avoid_seconds: how long it should not be asked again.
+        outdated: it knows a later attempt than it was asked to take (of a store that was put back, say).
     """
 
-    def __init__(self, text: str, *, avoid_seconds: float) -> None:
+    def __init__(self, text: str, *, avoid_seconds: float, outdated: bool = False) -> None:
         super().__init__(text)
-        self.avoid_seconds = avoid_seconds
+        self.avoid_seconds: float = avoid_seconds
+        self.outdated: bool = outdated
 
 
 class Unclear(Exception):
@@ -91,7 +93,7 @@ class Pushing:
                 raise Unclear(str(error)) from error
             unfit = error.status < 500 and not error.retryable
             pause = _AVOID_UNFIT_SECONDS if unfit else error.retry_after_seconds or _AVOID_SECONDS
-            raise Refusal(str(error), avoid_seconds=pause) from error
+            raise Refusal(str(error), avoid_seconds=pause, outdated=error.code == "CONFLICT") from error
         except TokenError as error:
             raise Refusal(str(error), avoid_seconds=_AVOID_SECONDS) from error
         except DeliveryError as error:

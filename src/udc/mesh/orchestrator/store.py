@@ -35,6 +35,9 @@ _MIGRATIONS: Final = (
     """,
 )
 
+PAGE_CHARACTERS: Final = 8 * 1024 * 1024
+"""How much of payloads and results a list holds: after that it ends, but not before its first task."""
+
 CHANGES_KEPT: Final = 10_000
 """How many changes can be told again to a watcher that comes back."""
 
@@ -103,7 +106,7 @@ class Store(Protocol):
         ...
 
     async def list(self, wanted: Filter, *, limit: int, offset: int) -> tuple[Sequence[Kept], int]:
-        """Some of those that are wanted, newest first, and how many there are."""
+        """Some of those that are wanted, newest first, and how many there are; fewer where they are large."""
         ...
 
     async def counts(self) -> Mapping[Status, int]:
@@ -259,7 +262,14 @@ class SqliteStore:
                 "ORDER BY created_at DESC, task_id LIMIT ? OFFSET ?",
                 (*values, limit, offset),
             )
-            return [Kept(unpacked(row[0], row[1]), row[2]) for row in rows], total
+            found: list[Kept] = []
+            size = 0
+            for row in rows:
+                size += len(row[2]) + len(row[1] or "")
+                if found and size > PAGE_CHARACTERS:
+                    break
+                found.append(Kept(unpacked(row[0], row[1]), row[2]))
+            return found, total
 
         return await self._database.read(work)
 
@@ -320,7 +330,8 @@ class SqliteStore:
         return await self._database.read(lambda db: db.execute("SELECT droplet_id, record FROM pollers").fetchall())
 
     def _note(self, db: sqlite3.Connection, task: Task) -> None:
-        cursor = db.execute("INSERT INTO changes (task_id, task) VALUES (?,?)", (task.task_id, packed(task)))
+        text = packed(replace(task, history=()))  # nobody is told it with a change
+        cursor = db.execute("INSERT INTO changes (task_id, task) VALUES (?,?)", (task.task_id, text))
         db.execute("DELETE FROM changes WHERE seq <= ?", ((cursor.lastrowid or 0) - self._changes_kept,))
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,17 +12,20 @@ import anyio
 from pydantic_core import from_json, to_json
 
 from udc._ids import Ambient
+from udc._types import DropletId
 from udc.errors import InvalidRequest
 from udc.identity.claims import Principal
 from udc.mesh.orchestrator import bodies
 from udc.mesh.orchestrator.book import Book
 from udc.mesh.orchestrator.records import shown
+from udc.mesh.orchestrator.reports import caller_of
 from udc.mesh.orchestrator.store import Change, Filter
 from udc.mesh.orchestrator.task import Task
+from udc.mesh.registry.reading import Seats
 from udc.surface._base import HttpRequest, HttpResponse
 
 KEEP_ALIVE_SECONDS: Final = 15.0
-_PAGE: Final = 200
+_PAGE: Final = 50
 _KEPT: Final = 1000
 _KEPT_BYTES: Final = 16 * 1024 * 1024
 
@@ -54,9 +58,13 @@ class Watching:
 
     Args:
         stopping: the droplet is about to end, so nobody waits any more.
+        seats: how many may watch at once.
     """
 
-    def __init__(self, book: Book, *, stopping: Callable[[], bool], ambient: Ambient) -> None:
+    def __init__(
+        self, book: Book, *, stopping: Callable[[], bool], ambient: Ambient, seats: Seats | None = None
+    ) -> None:
+        self._seats = seats or Seats()
         self._book, self._stopping, self._ambient = book, stopping, ambient
         self._newest: deque[_Event] = deque()
         self._bytes = 0
@@ -79,6 +87,7 @@ class Watching:
         Raises:
             InvalidRequest: a parameter that is none.
             NotFound: there is no task of that id.
+            RateLimited, Overloaded: this caller, or everybody, watches too often already.
         """
         query = request.query
         task_id = query.get("task_id", [""])[-1].lower() or None
@@ -86,13 +95,23 @@ class Watching:
         since = _since(request.headers.get("last-event-id") or query.get("since", [""])[-1])
         if task_id is not None:
             await self._book.store.get(task_id)
+        who = caller_of(request.caller, None)
+        self._seats.check(who)
         return HttpResponse(
             media_type="text/event-stream",
             headers=(("Cache-Control", "no-store"), ("X-Accel-Buffering", "no")),
-            body=self._stream(request.caller, wanted, since),
+            body=self._seated(request.caller, who, wanted, since),
         )
 
-    async def _stream(self, caller: Principal, wanted: _Wanted, since: int | None) -> AsyncIterator[bytes]:
+    async def _seated(
+        self, caller: Principal, who: DropletId, wanted: _Wanted, since: int | None
+    ) -> AsyncIterator[bytes]:
+        with self._seats.taken(who):
+            async with aclosing(self._stream(caller, wanted, since)) as events:
+                async for event in events:
+                    yield event
+
+    async def _stream(self, caller: Principal, wanted: _Wanted, since: int | None) -> AsyncGenerator[bytes]:
         """Until the droplet stops, or the caller's token ends: who may no longer read must not go on hearing."""
         until = None if not caller.expires_at else anyio.current_time() + caller.expires_at - self._ambient.wall()
         await self._catch_up()

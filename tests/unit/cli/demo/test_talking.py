@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from tests.conftest import virtual_time
-from udc import Context, Droplet, chat, command, event, query
-from udc._types import DropletId, JsonObject
+from udc import ChatReply, Context, Droplet, chat, command, event, query
+from udc._types import JsonObject
 from udc.cli.demo import talking
 from udc.cli.demo.droplets.counter import Counter
 from udc.cli.demo.droplets.oven import Oven
@@ -43,10 +43,6 @@ class InMemory:
 
     async def rows(self) -> list[JsonObject]:
         return list((await self._world.request("GET", "Registry", "/droplets")).json())
-
-    async def http(self, method: str, target: DropletId, path: str, body: object = None) -> Any:
-        given: dict[str, Any] = {} if body is None else {"json": body}
-        return (await self._world.request(method, target, path, **given)).json()
 
 
 class Silent:
@@ -111,7 +107,7 @@ class Whispering(Counter):
 
 class Absent(Counter):
     @chat
-    async def talk(self, message: str, ctx: Context, context: dict[str, Any] | None = None) -> dict[str, Any]:
+    async def talk(self, message: str, ctx: Context, context: dict[str, Any] | None = None) -> ChatReply:
         return await super().talk(message, ctx)
 
 

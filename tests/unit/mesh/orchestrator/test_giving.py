@@ -370,6 +370,19 @@ async def test_who_has_no_handler_for_it_is_not_asked_again_and_again() -> None:
         assert (await desk.end(task_id))["assigned_droplet_id"] == 31
 
 
+async def test_a_droplet_that_knows_a_later_attempt_gets_a_later_one() -> None:
+    """The Orchestrator's data were put back from a copy."""
+    worker = Worker()
+    task_id = "7d3a1a4e-3f1c-4a52-9a4e-0c7b5a1f2d3e"
+    async with tasks(worker, terms=Terms(acknowledge_seconds=1)) as desk:
+        before = {"task_id": task_id, "task_type": "work", "payload": {"label": "x"}, "attempt": 3}
+        assert (await desk.world.request("POST", "Worker", "/task", json=before)).status == 200
+        await anyio.sleep(5)
+        record = await desk.end(await desk.create("x", task_id=task_id, max_retries=1))
+
+    assert (record["status"], record["attempt"], worker.done) == ("completed", 4, ["x", "x"])
+
+
 async def test_the_queue_says_who_has_how_much() -> None:
     async with tasks(Worker) as desk:
         running = [await desk.create("r", seconds=30) for _ in range(2)]

@@ -367,4 +367,4 @@ class AnyOrder(RuleBasedStateMachine):
 
 
 TestAnyOrder = AnyOrder.TestCase
-TestAnyOrder.settings = settings(max_examples=150, stateful_step_count=30, deadline=None, derandomize=True)
+TestAnyOrder.settings = settings(max_examples=60, stateful_step_count=25, deadline=None, derandomize=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from udc import BusinessError, Context, Droplet, PeerError, chat, command, query
+from udc import BusinessError, ChatReply, Context, Droplet, PeerError, chat, command, query
 
 CENTS_PER_GRAM = 1.2
 
@@ -53,7 +53,7 @@ class Counter(Droplet):
         return sorted(reply.peer.name for reply in told.replies.values() if reply.handled)
 
     @chat
-    async def talk(self, message: str, ctx: Context, context: dict[str, Any] | None = None) -> dict[str, Any]:
+    async def talk(self, message: str, ctx: Context, context: dict[str, Any] | None = None) -> ChatReply:
         """Talk to a customer, who may go on about what was spoken of before.
 
         What is known of the conversation travels in its `context`, so that any instance can go on with it.
@@ -63,7 +63,7 @@ class Counter(Droplet):
         item = next((each for each in words if each in ("rye", "brioche", "pretzel")), (context or {}).get("item"))
         count = next((int(each) for each in words if each.isdigit()), 1)
         if item is None:
-            return {"response": f"We have {flour / 1000:g} kg of flour. Rye, brioche or pretzel?", "confidence": 0.5}
+            return ChatReply(response=f"We have {flour / 1000:g} kg of flour. Rye, brioche or pretzel?", confidence=0.5)
         offer = await self.offer(item, ctx, count)
         said = f"{count} {item}? That is {offer.cents / 100:.2f}, in {offer.ready_in_minutes} minutes."
-        return {"response": said, "confidence": 1.0, "context": {"item": item}}
+        return ChatReply(response=said, context={"item": item})

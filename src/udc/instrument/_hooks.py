@@ -1,0 +1,74 @@
+"""What observes: hooks, and the instrument that hands events to them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol, runtime_checkable
+
+from udc.instrument._events import Event
+
+_log = logging.getLogger("udc.instrument")
+
+
+class Hook(Protocol):
+    """Takes events. Called in line: must be quick and must not block.
+
+    A hook that has a method `taker` as well (see `Choosy`) is not bothered with what it does not take.
+    """
+
+    def __call__(self, event: Event, /) -> None:
+        """Take note of one event."""
+        ...
+
+
+@runtime_checkable
+class Choosy(Protocol):
+    """A hook that takes some kinds of events only, or each kind in its own way."""
+
+    def taker(self, kind: type[Event], /) -> Callable[[Any], None] | None:  # Any: an event of that kind
+        """What takes the events of that kind; `None`: nothing does. Asked once for each kind."""
+        ...
+
+
+class Only:
+    """A hook made of a function for each kind of event that it takes."""
+
+    __slots__ = ("_takers",)
+
+    def __init__(self, takers: Mapping[type[Event], Callable[[Any], None]]) -> None:  # Any: an event of that kind
+        self._takers = dict(takers)
+
+    def __call__(self, event: Event, /) -> None:
+        """Hand it to the function for its kind."""
+        take = self._takers.get(type(event))
+        if take is not None:
+            take(event)
+
+    def taker(self, kind: type[Event], /) -> Callable[[Any], None] | None:  # Any: an event of that kind
+        """See `Choosy`."""
+        return self._takers.get(kind)
+
+
+class Instrument:
+    """Hands each event to every hook that takes it. A hook that raises is logged and does no harm."""
+
+    __slots__ = ("_hooks", "_takers")
+
+    def __init__(self, hooks: Iterable[Hook] = ()) -> None:
+        self._hooks = tuple(hooks)
+        self._takers: dict[type[Event], tuple[Callable[[Any], None], ...]] = {}  # Any: an event of that kind
+
+    def emit(self, event: Event) -> None:
+        """Tell every hook."""
+        takers = self._takers.get(type(event))
+        for take in self._find(type(event)) if takers is None else takers:
+            try:
+                take(event)
+            except Exception:  # noqa: BLE001 - a border: an observer must not break what it observes
+                _log.exception("a hook raised", extra={"hook": repr(take), "event": type(event).__name__})
+
+    def _find(self, kind: type[Event]) -> tuple[Callable[[Any], None], ...]:  # Any: as above
+        found = [hook.taker(kind) if isinstance(hook, Choosy) else hook for hook in self._hooks]
+        self._takers[kind] = takers = tuple(take for take in found if take is not None)
+        return takers

@@ -1,0 +1,58 @@
+"""Request headers as servers hand them over, in bytes: decoded when somebody asks for one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+
+_JOINED: Final = {"cookie": "; "}
+_MAX_NAMES: Final = 256
+
+
+class HeaderNames:
+    """Reads headers. Remembers which names are in lower case already, so that most requests are not looked through."""
+
+    __slots__ = ("_known",)
+
+    def __init__(self) -> None:
+        self._known: set[bytes] = set()
+
+    def read(self, raw: Iterable[tuple[bytes, bytes]]) -> Mapping[str, str]:
+        """By name in lower case; of repeated ones the values joined with `, `, of cookies with `; `."""
+        pairs = list(raw)
+        found = dict(pairs)
+        if len(found) == len(pairs) and found.keys() <= self._known:
+            return _Encoded(found)
+        for name in found:
+            if name == name.lower() and len(self._known) < _MAX_NAMES:
+                self._known.add(name)
+        return _joined(pairs)
+
+
+def _joined(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in pairs:
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        headers[name] = f"{headers[name]}{_JOINED.get(name, ', ')}{value}" if name in headers else value
+    return headers
+
+
+class _Encoded(Mapping[str, str]):
+    """Headers of which each name is there once, in lower case."""
+
+    __slots__ = ("_found",)
+
+    def __init__(self, found: dict[bytes, bytes]) -> None:
+        self._found = found
+
+    def __getitem__(self, name: str) -> str:
+        return self._found[name.encode("latin-1", "replace")].decode("latin-1")
+
+    def __iter__(self) -> Iterator[str]:
+        return (name.decode("latin-1") for name in self._found)
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
