@@ -13,6 +13,8 @@ import anyio
 import pytest
 import sniffio
 
+from tests.conftest import workers
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -60,3 +62,19 @@ def test_a_warning_is_an_error() -> None:
 
 def test_a_test_that_hangs_is_ended(request: pytest.FixtureRequest) -> None:
     assert float(request.config.getini("timeout")) == 10
+
+
+@pytest.mark.parametrize(
+    ("args", "processors", "expected"),
+    [
+        ([str(ROOT / "tests")], 2, 2),
+        ([str(ROOT)], 16, 4),
+        ([str(ROOT / "tests")], 1, 0),
+        ([str(ROOT / "tests")], None, 0),
+        ([str(ROOT / "tests" / "unit")], 2, 0),
+        ([str(ROOT / "tests" / "test_ci.py")], 2, 0),
+        ([f"{__file__}::test_a_warning_is_an_error"], 2, 0),
+    ],
+)
+def test_the_whole_suite_is_spread_and_a_part_is_not(args: list[str], processors: int | None, expected: int) -> None:
+    assert workers(args, processors=processors) == expected
