@@ -18,7 +18,7 @@ from tests.contract import served
 from tests.contract.adapters.hosts import Host, Kind, hosting
 from tests.contract.served import token
 
-EXAMPLES = 6
+EXAMPLES = 4
 KINDS = (*(Kind(adapter, "h11") for adapter in ("asgi", "fastapi", "starlette")), Kind("aiohttp", "port"))
 
 
