@@ -47,8 +47,8 @@ def workers(args: Sequence[str], *, processors: int | None) -> int:
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
     """Ask for workers, unless somebody has said how many or wants to look into the run."""
-    if hasattr(config, "workerinput"):
-        return  # this is a worker: with workers of its own there would be no end of them
+    if hasattr(config, "workerinput"):  # one of the workers: they have none of their own
+        return
     option = config.option
     looked_into = option.usepdb or option.collectonly or option.capture == "no"
     if getattr(option, "numprocesses", 0) is None and option.dist == "no" and not looked_into:
