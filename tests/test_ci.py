@@ -8,12 +8,14 @@ import socket
 import subprocess
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import anyio
 import pytest
 import sniffio
 
-from tests.conftest import workers
+from tests.conftest import pytest_cmdline_main, workers
 
 ROOT = Path(__file__).parents[1]
 
@@ -78,3 +80,24 @@ def test_a_test_that_hangs_is_ended(request: pytest.FixtureRequest) -> None:
 )
 def test_the_whole_suite_is_spread_and_a_part_is_not(args: list[str], processors: int | None, expected: int) -> None:
     assert workers(args, processors=processors) == expected
+
+
+def asked_for(**changes: Any) -> int | None:
+    """How many workers a run of the whole suite is given."""
+    option = {"usepdb": False, "collectonly": False, "capture": "fd", "numprocesses": None, "dist": "no"}
+    given = SimpleNamespace(**{name: changes.pop(name, value) for name, value in option.items()})
+    config: Any = SimpleNamespace(option=given, args=[str(ROOT / "tests")], **changes)
+    pytest_cmdline_main(config)
+    found: int | None = given.numprocesses
+    return found
+
+
+def test_workers_are_asked_for_once_and_only_where_nobody_minds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
+
+    assert asked_for() == 2
+    assert asked_for(workerinput={}) is None, "a worker has none of its own"
+    assert asked_for(numprocesses=0) == 0
+    assert asked_for(numprocesses=7) == 7
+    assert asked_for(usepdb=True) is None
+    assert asked_for(capture="no") is None
