@@ -56,7 +56,7 @@ def tests(session: nox.Session) -> None:
 def coverage(session: nox.Session) -> None:
     """The suite with branch coverage; ground, protocol and policy are held to 100 %."""
     session.install("--editable", ".", *group("test"))
-    session.run("coverage", "run", "-m", "pytest", *session.posargs)
+    session.run("coverage", "run", "-m", "pytest", "-n", "0", *session.posargs)  # workers would not be measured
     session.run("coverage", "report", "--show-missing", "--skip-covered")
 
 

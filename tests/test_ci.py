@@ -8,10 +8,14 @@ import socket
 import subprocess
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import anyio
 import pytest
 import sniffio
+
+from tests.conftest import pytest_cmdline_main, workers
 
 ROOT = Path(__file__).parents[1]
 
@@ -60,3 +64,40 @@ def test_a_warning_is_an_error() -> None:
 
 def test_a_test_that_hangs_is_ended(request: pytest.FixtureRequest) -> None:
     assert float(request.config.getini("timeout")) == 10
+
+
+@pytest.mark.parametrize(
+    ("args", "processors", "expected"),
+    [
+        ([str(ROOT / "tests")], 2, 2),
+        ([str(ROOT)], 16, 4),
+        ([str(ROOT / "tests")], 1, 0),
+        ([str(ROOT / "tests")], None, 0),
+        ([str(ROOT / "tests" / "unit")], 2, 0),
+        ([str(ROOT / "tests" / "test_ci.py")], 2, 0),
+        ([f"{__file__}::test_a_warning_is_an_error"], 2, 0),
+    ],
+)
+def test_the_whole_suite_is_spread_and_a_part_is_not(args: list[str], processors: int | None, expected: int) -> None:
+    assert workers(args, processors=processors) == expected
+
+
+def asked_for(**changes: Any) -> int | None:
+    """How many workers a run of the whole suite is given."""
+    option = {"usepdb": False, "collectonly": False, "capture": "fd", "numprocesses": None, "dist": "no"}
+    given = SimpleNamespace(**{name: changes.pop(name, value) for name, value in option.items()})
+    config: Any = SimpleNamespace(option=given, args=[str(ROOT / "tests")], **changes)
+    pytest_cmdline_main(config)
+    found: int | None = given.numprocesses
+    return found
+
+
+def test_workers_are_asked_for_once_and_only_where_nobody_minds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
+
+    assert asked_for() == 2
+    assert asked_for(workerinput={}) is None, "a worker has none of its own"
+    assert asked_for(numprocesses=0) == 0
+    assert asked_for(numprocesses=7) == 7
+    assert asked_for(usepdb=True) is None
+    assert asked_for(capture="no") is None

@@ -25,11 +25,11 @@ from udc.surface.messages import packed
 try:
     from aiohttp import web
     from aiohttp.typedefs import Handler, Middleware
-except ModuleNotFoundError as error:
-    if (error.name or "").partition(".")[0] != "aiohttp":
+except ModuleNotFoundError as _missing:
+    if (_missing.name or "").partition(".")[0] != "aiohttp":
         raise
-    message = "udc.aiohttp needs aiohttp: pip install 'udc-mesh[aiohttp]'"
-    raise ModuleNotFoundError(message, name=error.name) from None
+    _NEEDED = "udc.aiohttp needs aiohttp: pip install 'udc-mesh[aiohttp]'"
+    raise ModuleNotFoundError(_NEEDED, name=_missing.name) from None
 
 __all__ = ["attach", "mesh", "principal"]
 

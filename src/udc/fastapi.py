@@ -24,11 +24,11 @@ try:
     from starlette.routing import BaseRoute, Match
 
     from udc import starlette
-except ModuleNotFoundError as error:
-    if (error.name or "").partition(".")[0] not in ("fastapi", "starlette"):
+except ModuleNotFoundError as _missing:
+    if (_missing.name or "").partition(".")[0] not in ("fastapi", "starlette"):
         raise
-    message = "udc.fastapi needs FastAPI: pip install 'udc-mesh[fastapi]'"
-    raise ModuleNotFoundError(message, name=error.name) from None
+    _NEEDED = "udc.fastapi needs FastAPI: pip install 'udc-mesh[fastapi]'"
+    raise ModuleNotFoundError(_NEEDED, name=_missing.name) from None
 
 __all__ = ["attach", "mesh", "principal"]
 

@@ -24,11 +24,11 @@ try:
     from starlette.requests import HTTPConnection, Request
     from starlette.responses import Response
     from starlette.routing import BaseRoute, Mount, Route
-except ModuleNotFoundError as error:
-    if (error.name or "").partition(".")[0] != "starlette":
+except ModuleNotFoundError as _missing:
+    if (_missing.name or "").partition(".")[0] != "starlette":
         raise
-    message = "udc.starlette needs Starlette: pip install 'udc-mesh[starlette]'"
-    raise ModuleNotFoundError(message, name=error.name) from None
+    _NEEDED = "udc.starlette needs Starlette: pip install 'udc-mesh[starlette]'"
+    raise ModuleNotFoundError(_NEEDED, name=_missing.name) from None
 
 __all__ = ["attach", "mesh", "principal"]
 

@@ -48,6 +48,7 @@ LAZY: dict[tuple[str, str], str] = {
     ("udc.cli.tasks", "udc._ids"): "likewise",
     ("udc.cli.tasks", "udc.clients"): "likewise",
     ("udc.cli.output", "rich"): "likewise",
+    ("udc.cli.reloading", "watchfiles"): "likewise, and it is optional",
     ("udc._wiring.program", "udc._serve"): "uvicorn is optional",
     ("udc._wiring.program", "udc._wiring.hosting"): "likewise",
 }
@@ -69,6 +70,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "starlette": ("udc.starlette", "udc.fastapi"),
     "aiohttp": ("udc.aiohttp",),
     "uvicorn": ("udc._serve",),
+    "watchfiles": ("udc.cli.reloading",),
     "typer": ("udc.cli",),
     "rich": ("udc.cli",),
     "pytest": ("udc.testing",),

@@ -47,7 +47,7 @@ class Short(Registry):
     def __init__(self):
         super().__init__(
             DataDirectory(Path(os.environ["UDC_DATA"])),
-            lease_seconds=1.5,
+            lease_seconds=float(os.environ.get("LEASE_SECONDS", "1.5")),
             token_seconds=int(os.environ.get("TOKEN_SECONDS", "3600")),
         )
 
@@ -159,6 +159,11 @@ class Process:
         return self._process.pid
 
     @property
+    def runs(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.poll() is None
+
+    @property
     def url(self) -> str:
         """Where it serves."""
         return str(self.first.get("url") or self.first["registry"])
@@ -205,6 +210,32 @@ class Process:
         self._errors.close()
 
 
+class Lag:
+    """How late a thread wakes at the worst: on a machine that is busy everything is later by as much, and more.
+
+    What a test allows in real time it allows beyond that; the exact bound is held in virtual time.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._over = threading.Event()
+
+    def __enter__(self) -> Lag:
+        self._thread = threading.Thread(target=self._watch)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._over.is_set():
+            before = time.monotonic()
+            self._over.wait(0.01)
+            self.seconds = max(self.seconds, time.monotonic() - before - 0.01)
+
+
 def served(*processes: Process) -> tuple[Process, ...]:
     """Those that were started side by side, once all of them serve."""
     return tuple(each.serving() for each in processes)
@@ -248,7 +279,7 @@ class House:
         return self.udc("mesh", "--port-base", "0", "--registry-port", str(port), "--json")
 
     def registry(self, *, port: int = 0, **variables: str) -> Process:
-        """A Registry with short leases."""
+        """A Registry with short leases; droplets may be started beside it, when its port is known."""
         return self.udc("run", "droplets.py:Short", "--port", str(port), "--json", **variables)
 
     def droplet(self, name: str, *, registry: str | None = None, port: int = 0, **variables: str) -> Process:
@@ -339,6 +370,11 @@ class Caller:
         if not good:
             self.failures.append(Failure(began, status, answer))
         return good
+
+    def goes_on(self, count: int) -> None:
+        """Wait until so many more calls have been made."""
+        before = self.made
+        until(lambda: self.made > before + count)
 
     @contextlib.contextmanager
     def calling(self) -> Iterator[Caller]:

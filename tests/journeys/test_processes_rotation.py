@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -15,9 +16,11 @@ from tests.journeys.processes import (
     SHORT_LEASE,
     Caller,
     House,
+    Lag,
     Measured,
     Process,
     always,
+    free_port,
     seconds_until,
     served,
     until,
@@ -33,10 +36,10 @@ class Pair:
 
     house: House
     registry: Process
-    first: Process
-    second: Process
     asker: Process
     token: str
+    first: Process
+    second: Process
 
     def states(self) -> dict[str, str]:
         """Of Echo's instances, by their ids."""
@@ -46,20 +49,37 @@ class Pair:
     def caller(self) -> Caller:
         return Caller(self.asker.url, always(self.token))
 
+    def settle(self) -> None:
+        """Both instances are there, and everybody knows them alone; the Registry gives up who is not."""
+        if not self.first.runs:
+            self.first = self.house.droplet("Echo", registry=self.registry.url).serving()
+        both = {self.first.instance_id: "ready", self.second.instance_id: "ready"}
+        until(lambda: self.states() == both and self.asker.has("registered"))
+        until(self.caller().one)
+        until(lambda: "x-udc-warming" not in request(self.registry.url, "/droplets", token=self.token)[2])
+
+
+@pytest.fixture(scope="module")
+def street(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    """One for all tests here."""
+    house, port = House(tmp_path_factory.mktemp("street")), free_port()
+    try:
+        droplets = (house.droplet(each, registry=f"http://127.0.0.1:{port}") for each in ("Asker", "Echo", "Echo"))
+        registry, *others = served(house.registry(port=port), *droplets)
+        yield Pair(house, registry, others[0], house.token(registry.url), *others[1:])
+    finally:
+        house.close()
+        sys.stdout.write(house.logs())
+
 
 @pytest.fixture
-def pair(house: House) -> Pair:
-    registry = house.registry().serving()
-    first, second, asker = served(*(house.droplet(each, registry=registry.url) for each in ("Echo", "Echo", "Asker")))
-    made = Pair(house, registry, first, second, asker, house.token(registry.url))
-    until(lambda: list(made.states().values()) == ["ready", "ready"] and asker.has("registered"))
-    until(made.caller().one)
-    until(lambda: "x-udc-warming" not in request(registry.url, "/droplets", token=made.token)[2])
-    return made
+def pair(street: Pair) -> Pair:
+    street.settle()
+    return street
 
 
 def test_an_instance_killed_is_out_of_rotation_within_its_lease(pair: Pair, measured: Measured) -> None:
-    with (caller := pair.caller()).calling():
+    with (caller := pair.caller()).calling(), Lag() as lag:
         until(lambda: caller.made > 3)
         killed = time.monotonic()
         pair.first.kill()
@@ -69,8 +89,8 @@ def test_an_instance_killed_is_out_of_rotation_within_its_lease(pair: Pair, meas
 
     measured(out=out, gone=gone, calls=caller.made, failed=len(caller.failures), slowest=caller.slowest)
     assert caller.failures == []
-    assert out <= SHORT_LEASE + 1
-    assert gone <= 2 * SHORT_LEASE + 1
+    assert out <= SHORT_LEASE + 1 + 10 * lag.seconds
+    assert gone <= 2 * SHORT_LEASE + 1 + 10 * lag.seconds
     (row,) = shown
     assert (row["endpoint"], row["status"], len(row["instances"])) == (pair.second.url, "active", 1)
 

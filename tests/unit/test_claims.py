@@ -25,7 +25,11 @@ def principal(*permissions: str) -> Principal:
     return Principal(subject="droplet-14", droplet_id=14, issuer="i", permissions=frozenset(permissions))
 
 
-@pytest.mark.parametrize("held", [set(p) for n in range(4) for p in itertools.combinations(PERMISSIONS, n)], ids=str)
+@pytest.mark.parametrize(
+    "held",
+    [set(p) for n in range(4) for p in itertools.combinations(PERMISSIONS, n)],
+    ids=lambda held: "+".join(sorted(held)),
+)
 @pytest.mark.parametrize("access", ACCESS)
 def test_what_permissions_allow(held: set[str], access: Access) -> None:
     expected = access == "public" or bool(held & ALLOWED[access])

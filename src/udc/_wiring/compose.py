@@ -88,7 +88,16 @@ class Composition:
                 RegistrationAccepted: lambda _: self.storage.joined(),
             }
         )
-        self.instrument = Instrument([self.stats, self.events, self.calls, Standing(), consequences, *hooks])
+        self.instrument = Instrument(
+            [
+                self.stats,
+                self.events,
+                self.calls,
+                Standing(announced=self.surroundings.listen is not None),
+                consequences,
+                *hooks,
+            ]
+        )
 
     def _identity(self, definition: Definition) -> None:
         config = self.settings.config

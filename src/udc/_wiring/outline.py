@@ -17,8 +17,19 @@ from udc.surface.working import Working
 if TYPE_CHECKING:
     from udc._wiring.definition import Definition
 
-_LATER: Final[Any] = None  # Any: stands for everything that a life brings
-"""What these rooms work with. Only their tables are read here; nothing of them is ever run."""
+
+class _Later:
+    """Stands for everything that a life brings; rooms may take parts of it when they are made."""
+
+    def __getattr__(self, name: str) -> _Later:
+        return self
+
+    def __call__(self, *_: object, **__: object) -> _Later:
+        return self
+
+
+_LATER: Final[Any] = _Later()  # Any: as it says
+"""What the rooms work with here. Only their tables are read; nothing of them is ever run."""
 
 
 def outline(definition: Definition) -> tuple[Endpoint, ...]:

@@ -17,9 +17,14 @@ _WAITS: Final = "phase is "
 
 
 class Standing:
-    """A hook. Says the first failure of each row of them, and its end."""
+    """A hook. Says the first failure of each row of them, and its end.
 
-    def __init__(self) -> None:
+    Args:
+        announced: whoever runs the droplet has said that there is no mesh in sight, when it began to serve.
+    """
+
+    def __init__(self, *, announced: bool = False) -> None:
+        self._announced = announced
         self._troubled = False
         self._alone = False
 
@@ -37,7 +42,7 @@ class Standing:
 
     def _failed(self, error: str) -> None:
         if error == NOT_IN_SIGHT:
-            if not self._alone:
+            if not self._alone and not self._announced:
                 self._alone = True
                 _log.info("not registered: %s", NOT_IN_SIGHT)  # no trouble: it may be meant so
         elif not self._troubled and not error.startswith(_WAITS):

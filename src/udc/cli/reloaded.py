@@ -11,6 +11,7 @@ from typing import Any
 import typer
 
 from udc._serve.kept import KeptSocket, Lodger
+from udc.cli import running
 from udc.cli.faults import told
 
 
@@ -22,8 +23,6 @@ def main(asked: dict[str, Any]) -> int:  # Any: JSON values
         KeptSocket(socket.socket(fileno=kept["socket"]), kept["host"], kept["port"]) if kept else None,
     )
     lodger.end_with_keeper()
-    from udc.cli import running
-
     data = None if asked["data"] is None else Path(asked["data"])
     return running.run(
         asked["target"],

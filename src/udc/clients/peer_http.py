@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from udc._http import HttpAnswer, HttpClient, HttpStream
 from udc.errors import ConfigError, PeerUnreachable
@@ -12,6 +12,8 @@ from udc.identity.origin import require_secure
 from udc.messages import Peer
 from udc.transports._exchange import AudienceOf, Headers, authorized
 from udc.wire import json_text
+
+R = TypeVar("R")
 
 _MAX_BYTES: Final = 64 * 1024 * 1024
 
@@ -71,7 +73,7 @@ class PeerHttp:
             )
 
         _check_secure(peer, self._insecure_hosts)
-        return await authorized(peer, send, tokens=self._tokens, audience_of=self._audience_of)
+        return await authorized(peer, send, read=_as_it_is, tokens=self._tokens, audience_of=self._audience_of)
 
     async def stream(self, peer: Peer, method: str, path: str, *, headers: Headers = ()) -> HttpStream:
         """As `request`, but returns when the answer begins; the caller closes the stream."""
@@ -88,7 +90,11 @@ class PeerHttp:
             return stream
 
         _check_secure(peer, self._insecure_hosts)
-        return await authorized(peer, send, tokens=self._tokens, audience_of=self._audience_of)
+        return await authorized(peer, send, read=_as_it_is, tokens=self._tokens, audience_of=self._audience_of)
+
+
+def _as_it_is(answer: R) -> R:
+    return answer
 
 
 def _check_secure(peer: Peer, insecure_hosts: frozenset[str]) -> None:

@@ -5,11 +5,7 @@ from udc.context._broadcast import (
 )
 from udc.context._context import (
     Context,
-    Progress,
     current_context,
-)
-from udc.context._metrics import (
-    Metrics,
 )
 from udc.context._order import (
     Courier,
@@ -18,6 +14,10 @@ from udc.context._order import (
     Order,
     Sender,
     Spreader,
+)
+from udc.context._tools import (
+    Metrics,
+    Progress,
 )
 from udc.context._verb import (
     CallOptions,

@@ -6,7 +6,7 @@ The same `Context` serves handlers, hooks, `@every` jobs and `droplet.mesh`; the
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, TypeVar, Unpack, overload
 
@@ -17,8 +17,8 @@ from udc._types import UNSET, DropletId, JsonObject
 from udc.context._broadcast import Broadcast, gathered
 from udc.context._chat import Chat
 from udc.context._log import TraceLog, handler_log
-from udc.context._metrics import Metrics
 from udc.context._order import Courier, Errand, Lineage, Order, Spreader
+from udc.context._tools import Metrics, Progress
 from udc.context._verb import CallOptions, Verb, fitted
 from udc.errors import HopLimit
 from udc.identity.claims import Principal
@@ -31,10 +31,6 @@ T = TypeVar("T")
 
 WrittenType = MessageType | Literal["query", "command", "event", "status"]
 """The message types that are sent, spelled either way."""
-
-
-Progress = Callable[[float, str], Awaitable[None]]
-"""Takes a task's percentage and note on their way to the Orchestrator."""
 
 
 class Context:

@@ -52,15 +52,15 @@ def require_json(request: HttpRequest) -> None:
     Raises:
         UnsupportedMediaType: it is.
     """
+    coding = request.headers.get("content-encoding")
+    if coding is not None and coding.strip().lower() not in ("identity", ""):
+        raise packed(coding)  # some servers unpack bodies and some do not: nobody shall depend on it
     media_type = request.headers.get("content-type", "application/json")
     if media_type == "application/json":
         return
     media_type = media_type.partition(";")[0].strip().lower()
     if media_type != "application/json" and not media_type.endswith("+json"):
         raise UnsupportedMediaType(f"the body is {media_type[:64]!r}, wanted 'application/json'")
-    coding = request.headers.get("content-encoding", "identity").strip().lower()
-    if coding not in ("identity", ""):  # some servers unpack bodies and some do not: nobody shall depend on it
-        raise packed(coding)
 
 
 def packed(coding: str) -> UnsupportedMediaType:

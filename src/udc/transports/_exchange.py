@@ -56,7 +56,10 @@ async def exchange(peer: Peer, message: Message, *, post: Post, tokens: Tokens, 
     async def send(token: Token) -> HttpAnswer:
         return await _post(peer, message, post, token)
 
-    return _decoded(peer, message, await authorized(peer, send, tokens=tokens, audience_of=audience_of))
+    def read(answer: HttpAnswer) -> Reply:
+        return _decoded(peer, message, answer)
+
+    return await authorized(peer, send, read=read, tokens=tokens, audience_of=audience_of)
 
 
 class Answered(Protocol):
@@ -69,28 +72,34 @@ class Answered(Protocol):
 
 
 A = TypeVar("A", bound=Answered)
+R = TypeVar("R")
 
 
 async def authorized(
-    peer: Peer, send: Callable[[Token], Awaitable[A]], *, tokens: Tokens, audience_of: AudienceOf
-) -> A:
-    """Send with the token that the peer is shown, and once more with a new one after a 401.
+    peer: Peer,
+    send: Callable[[Token], Awaitable[A]],
+    *,
+    read: Callable[[A], R],
+    tokens: Tokens,
+    audience_of: AudienceOf,
+) -> R:
+    """Send with the token that the peer is shown, and once more with a new one after a 401; what `read` makes of it.
 
     While no token of the peer's own audience is to be had, the mesh's goes to it (contract section 6: it takes both).
 
     Raises:
-        TokenError: there is no token for it; and whatever `send` raises.
+        TokenError: there is no token for it; and whatever `send` and `read` raise.
     """
     audience, token = await _token(peer, audience_of(peer), tokens)
     answer = await send(token)
     if answer.status != _UNAUTHORIZED:
-        return answer
+        return read(answer)
     try:
         token = await tokens.renew(audience, token)
     except TokenError:
         # The peer's refusal is what happened; that there is no better token is its context.
-        return answer
-    return await send(token)
+        return read(answer)
+    return read(await send(token))
 
 
 async def _token(peer: Peer, audience: str | None, tokens: Tokens) -> tuple[str | None, Token]:

@@ -281,6 +281,24 @@ def _row(row: Endpoint) -> tuple[Any, ...]:
     return (row.method, row.path, row.access, row.scope, row.summary, row.request_model, row.response_model)
 
 
+@pytest.fixture(scope="module")
+def document() -> dict[str, Any]:
+    class Other(Droplet):
+        id, name, steward = 15, "Other", "test-team"
+
+    app = FastAPI()
+
+    @app.get("/guarded", dependencies=[Depends(udc.fastapi.principal("write"))])
+    async def guarded() -> int:
+        return 1
+
+    udc.fastapi.attach(app, Everything(), "/sample")
+    udc.fastapi.attach(app, Other(), "/other")
+    document = app.openapi()
+    validate(document)
+    return document
+
+
 class TestDocuments:
     """`/openapi.json`, judged by a validator."""
 
@@ -296,23 +314,6 @@ class TestDocuments:
         place = prefix if adapter == "fastapi" and not prefix else ""
         assert document["paths"][f"{place}/message"]["post"]["security"] == [{"bearer": []}]
         assert document["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
-
-    @pytest.fixture
-    def document(self) -> dict[str, Any]:
-        class Other(Droplet):
-            id, name, steward = 15, "Other", "test-team"
-
-        app = FastAPI()
-
-        @app.get("/guarded", dependencies=[Depends(udc.fastapi.principal("write"))])
-        async def guarded() -> int:
-            return 1
-
-        udc.fastapi.attach(app, Everything(), "/sample")
-        udc.fastapi.attach(app, Other(), "/other")
-        document = app.openapi()
-        validate(document)
-        return document
 
     def test_the_droplets_stand_beside_the_applications_own(self, document: dict[str, Any]) -> None:
         assert {"/guarded", "/sample/message", "/other/message", "/sample/hello/{name}"} <= set(document["paths"])

@@ -76,6 +76,14 @@ def test_each_change_is_said_once(
     assert [(each.levelname, each.getMessage()) for each in caplog.records] == said
 
 
+def test_what_was_announced_is_not_said_again(caplog: pytest.LogCaptureFixture) -> None:
+    standing = Standing(announced=True)
+    with caplog.at_level(logging.INFO, "udc"):
+        for event in (failed(NOT_IN_SIGHT), ACCEPTED):
+            standing(event)
+    assert not caplog.records
+
+
 class Quiet:
     """Settings, as far as the capture asks for them."""
 

@@ -1,7 +1,8 @@
-"""What a handler may count."""
+"""What a context is given: something to count with, and a way to tell progress."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 
@@ -19,3 +20,7 @@ class Metrics(Protocol):
     def book(self, cost_usd: float = 0.0, yield_usd: float = 0.0) -> None:
         """Book money: the sums are `cost_usd` and `yield_usd` of `/health`."""
         ...
+
+
+Progress = Callable[[float, str], Awaitable[None]]
+"""Takes a task's percentage and note on their way to the Orchestrator."""
