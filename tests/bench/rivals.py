@@ -38,9 +38,12 @@ def hand_written() -> Any:
 
     def verify_jwt(credentials: HTTPAuthorizationCredentials = Depends(bearer)) -> dict[str, Any]:  # noqa: B008
         try:
-            return jwt.decode(credentials.credentials, key, algorithms=["RS256"], audience=AUDIENCE, issuer=ISSUER)
+            claims: dict[str, Any] = jwt.decode(
+                credentials.credentials, key, algorithms=["RS256"], audience=AUDIENCE, issuer=ISSUER
+            )
         except JWTError as error:
             raise HTTPException(401, "invalid token") from error
+        return claims
 
     async def message(envelope: Envelope, claims: dict[str, Any] = Depends(verify_jwt)) -> Receipt:  # noqa: B008
         data = f"Hello {envelope.payload['data']['who']}"
