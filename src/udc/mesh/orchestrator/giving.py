@@ -203,7 +203,7 @@ class Giving:
             for capability in self._book.wanted
             if places.any_for(capability)
             for task in self._book.waiting(capability)
-            if task.not_before <= wall and task.task_id not in self._busy
+            if task.not_before <= wall and task.task_id not in self._busy and places.may_take(task)
         )
         for task in nsmallest(_ROUND, ready, key=lambda task: (task.priority, task.created_at, task.task_id)):
             holder = places.take(task)

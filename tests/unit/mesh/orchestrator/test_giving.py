@@ -370,6 +370,38 @@ async def test_who_has_no_handler_for_it_is_not_asked_again_and_again() -> None:
         assert (await desk.end(task_id))["assigned_droplet_id"] == 31
 
 
+async def test_tasks_that_all_refuse_keep_no_others_from_their_turn() -> None:
+    """However many there are of them, and although they are older."""
+
+    class Braggart(Droplet):
+        id, name, steward = 35, "Braggart", "tests"
+        capabilities = ("boast",)
+
+    async with tasks(Braggart, Worker) as desk:
+        for number in range(210):
+            await desk.create(str(number), task_type="boast")
+        await anyio.sleep(5)
+        assert (await desk.end(await desk.create("a"), seconds=20))["status"] == "completed"
+
+
+async def test_a_report_of_any_number_does_no_harm() -> None:
+    async with tasks(Worker) as desk:
+        for number in (10**400, -(10**400), -1):
+            report = {"droplet_id": 31, "metrics": {"cpu_percent": number}}
+            await desk.ask("POST", "/heartbeat", json=report)
+            assert (await desk.end(await desk.create("a"), seconds=2))["status"] == "completed"
+
+
+async def test_a_deadline_at_the_end_of_the_calendar() -> None:
+    async with tasks(Worker) as desk:
+        task_id = await desk.create("a", deadline="9999-12-31T23:59:59.999999Z")
+        record = await desk.end(task_id)
+        listed = await desk.ask("GET", "/tasks")
+
+    assert (record["status"], record["deadline"]) == ("completed", "9999-12-31T23:59:59.000Z")
+    assert listed["total"] == 1
+
+
 async def test_a_droplet_that_knows_a_later_attempt_gets_a_later_one() -> None:
     """The Orchestrator's data were put back from a copy."""
     worker = Worker()
