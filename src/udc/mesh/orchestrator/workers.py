@@ -161,7 +161,7 @@ class Places:
         return bool(self._queue(capability))
 
     def may_take(self, task: Task) -> bool:
-        """Whether somebody is left who has not just refused a task of its type: else it keeps no other from its turn."""
+        """Whether anybody is left who has not just refused one of its type; if not, it must not use up the round."""
         kind = (task.capability, task.task_type)
         willing = self._willing.get(kind)
         if willing is None:
