@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from collections.abc import Callable
 from typing import Any
 
 import anyio
@@ -11,6 +13,7 @@ from tests.unit.mesh.orchestrator.kit import Second, Worker, at, states, tasks
 from udc import Droplet
 from udc.mesh.orchestrator import Orchestrator, Terms
 from udc.mesh.orchestrator.store import SqliteStore
+from udc.mesh.orchestrator.task import Task
 from udc.mesh.registry import Registry
 from udc.testing import virtual_time
 
@@ -382,6 +385,41 @@ async def test_tasks_that_all_refuse_keep_no_others_from_their_turn() -> None:
             await desk.create(str(number), task_type="boast")
         await anyio.sleep(5)
         assert (await desk.end(await desk.create("a"), seconds=20))["status"] == "completed"
+
+
+async def test_a_refusal_that_could_not_be_written_down_does_not_keep_the_task() -> None:
+    class FullDisk(SqliteStore):
+        full = False
+        refused = 0
+
+        async def change(self, task_id: str, what: Callable[[Task], Task]) -> Task:
+            if self.full:
+                self.refused += 1
+                raise sqlite3.OperationalError("database or disk is full")
+            return await super().change(task_id, what)
+
+    class Braggart(Droplet):
+        id, name, steward = 35, "Braggart", "tests"
+        capabilities = ("work",)
+
+    async with FullDisk.open(None, threads=False) as store:
+        assert isinstance(store, FullDisk)
+
+        def fill(event: Any) -> None:
+            if getattr(event, "route", "") == "/task":
+                store.full = True
+
+        async with tasks(Braggart(hooks=[fill]), orchestrator=lambda: Orchestrator(store=store)) as desk:
+            task_id = await desk.create("a")
+            await anyio.sleep(10)
+            assert store.full
+            assert store.refused < 20
+            await desk.world.stop("Braggart")
+            await desk.world.start(Worker)
+            store.full = False
+            record = await desk.end(task_id, seconds=60)
+
+    assert (record["status"], record["assigned_droplet_id"]) == ("completed", 31)
 
 
 async def test_a_report_of_any_number_does_no_harm() -> None:
