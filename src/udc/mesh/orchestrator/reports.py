@@ -76,8 +76,9 @@ class Reports:
         heard, report = self._newest.get(droplet_id, (0.0, {}))
         found = report.get("metrics", {}).get("cpu_percent") if self._counts(heard) else None
         # Compared before it is made a float: JSON has integers that no float can hold.
-        known = isinstance(found, int | float) and not isinstance(found, bool) and 0 <= found <= _MOST_PERCENT
-        return float(found) if known else 0.0
+        if not isinstance(found, int | float) or isinstance(found, bool) or not 0 <= found <= _MOST_PERCENT:
+            return 0.0
+        return float(found)
 
     def _counts(self, heard: float) -> bool:
         return self._clock() - heard < KEPT_SECONDS
