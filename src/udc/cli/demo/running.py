@@ -25,7 +25,7 @@ from udc.cli.demo.telling import JsonLines, PlainLines
 from udc.cli.demo.tour import Teller, play
 from udc.cli.faults import SAID_NO, say
 
-DROPLETS: Final = Path(__file__).parent / "droplets"
+DROPLETS: Final = Path(__file__).parent / "_droplets"
 LONGEST_SECONDS: Final = 35.0
 """How long the tour may take in all; stopping comes on top."""
 
