@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any, Final
 from udc._types import DropletId
 from udc.context import Context
 from udc.dispatch.declare import On, place_of
-from udc.dispatch.run import Middleware
 from udc.dispatch.table import HandlerTable, check_class
 from udc.errors import DefinitionError, LifecycleError
-from udc.identity._base import TokenSource, Verifier
-from udc.instrument import Hook
 from udc.surface._base import Endpoint
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # named in signatures only, and what a running droplet needs costs start-up time
     from udc._wiring.definition import Definition, Premises
     from udc._wiring.hosted import Hosted
     from udc._wiring.surroundings import Surroundings
+    from udc.dispatch.run import Middleware
+    from udc.identity._base import TokenSource, Verifier
+    from udc.instrument import Hook
 
 _ATTRIBUTES: Final = ("id", "name", "steward", "version", "capabilities", "needs", "wants", "endpoints")
 _LISTS: Final = ("capabilities", "needs", "wants", "endpoints")
