@@ -654,6 +654,16 @@ class TestWatching:
                 await world.lives[-1].ended.wait()
 
 
+async def test_where_nobody_proves_who_they_are_a_poller_says_how_its_task_goes(world: World) -> None:
+    config = {"security.public_key": None, "security.require_auth": False}
+    desk = Desk(await world.serve(orchestrator(config=config)))
+    task_id = await at_work(desk)
+    assert (await desk.patch(task_id, "completed", result=7)).status == 200
+    assert (await desk.good("GET", f"/tasks/{task_id}"))["result"] == 7
+    waiting = (await desk.create(task_type="nobody's"))["task_id"]
+    assert (await desk.patch(waiting, "in_progress")).status == 403
+
+
 async def test_no_more_are_taken_than_may_be_open(world: World) -> None:
     desk = Desk(await world.serve(orchestrator(terms=Terms(open_tasks=2))))
     first = await desk.create()

@@ -171,7 +171,7 @@ class Giving:
             loss = self._workers.gone(task.holder, task.status) or self._late(task, task.holder)
             if loss is not None:
                 await self._lose(task, task.holder, loss)
-        elif task.offer is not None and task.task_id not in self._busy:
+        elif task.offer is not None and task.task_id not in self._busy and self._book.get(task.task_id) is task:
             # Nobody is at it any more: what came of it could not be written down.
             self._background(task.task_id, partial(self._ask, task, task.offer, resumed=True))
         else:
