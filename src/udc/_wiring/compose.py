@@ -75,6 +75,7 @@ class Composition:
         self._observers(definition)
         self._identity(definition)
         self._messaging(definition)
+        self._dispatching(definition)
         self.settled: Sequence[Endpoint] = definition.settle(self._premises())
         self._work()
         self.membership: membership.Membership = membership.of(self)
@@ -202,6 +203,15 @@ class Composition:
         self.contexts: Contexts = Contexts(
             sender=self.messenger, ambient=self.ambient, metrics=self.stats, courier=errands
         )
+        self.dependencies: DependencyWatch = DependencyWatch(
+            needs=self.facts.needs,
+            wants=self.facts.wants,
+            resolve=self.directory.resolve,
+            probe=outgoing.make_probe(self.client),
+        )
+
+    def _dispatching(self, definition: Definition) -> None:
+        config = self.settings.config
         self.dispatcher: Dispatcher = Dispatcher(
             self.table,
             contexts=self.contexts,
@@ -215,12 +225,6 @@ class Composition:
             ),
             threads=self.surroundings.threads,
             clock=self.clock,
-        )
-        self.dependencies: DependencyWatch = DependencyWatch(
-            needs=self.facts.needs,
-            wants=self.facts.wants,
-            resolve=self.directory.resolve,
-            probe=outgoing.make_probe(self.client),
         )
 
     def _work(self) -> None:
