@@ -189,8 +189,11 @@ def _request(scope: Scope, names: HeaderNames) -> HttpRequest:
 
 
 def request_of(scope: Scope) -> HttpRequest:
-    """The request that an HTTP connection's scope tells of, without its body; for other adapters."""
-    return _request(scope, HeaderNames())
+    """The request that a connection's scope tells of, without its body; for other adapters.
+
+    A WebSocket begins as a GET (RFC 6455 section 4.1), which its scope does not say.
+    """
+    return _request({"method": "GET", **scope}, HeaderNames())
 
 
 async def _take_body(request: HttpRequest, receive: Receive, surface: Surface, scope: Scope) -> HttpResponse | None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import traceback
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,7 @@ from udc._wiring.surroundings import Surroundings
 from udc.asgi import App
 from udc.datadir import DataDirectory
 from udc.mesh.orchestrator import Orchestrator, SqliteStore, Terms
+from udc.mesh.orchestrator.store import Change
 
 __all__ = ["anyio_backend", "server", "way", "world"]
 
@@ -614,12 +616,52 @@ class TestWatching:
         for query in ("since=x", "status=lost", "since=-1"):
             assert (await desk.ask("GET", f"/tasks/events?{query}")).code == "INVALID_REQUEST"
 
+    async def test_where_nothing_is_left_to_tell_it_waits(self, world: World) -> None:
+        """The last changes were of a task that has been forgotten since."""
+
+        class Counting(SqliteStore):
+            asked = 0
+
+            async def changes(self, after: int, *, limit: int) -> Sequence[Change]:
+                self.asked += 1
+                return await super().changes(after, limit=limit)
+
+        async with Counting.open(None, threads=False) as store:
+            assert isinstance(store, Counting)
+            desk = Desk(await world.serve(orchestrator(store=store)))
+            await desk.create()
+            await desk.good("DELETE", f"/tasks/{(await desk.create())['task_id']}")
+            world.lives[-1].stop.set()
+            await world.lives[-1].ended.wait()
+            assert await store.forget(ended_before=math.inf) == 1
+            desk = Desk(await world.serve(orchestrator(store=store)))
+            async with watching(world, last_event_id="2") as connection:
+                await until(lambda: bool(connection.sent))
+                before = store.asked
+                for _ in range(5):
+                    await desk.good("GET", "/tasks")
+                assert store.asked - before < 5
+                await desk.create()
+                assert [seq for seq, _ in read(await connection.until_parts(1))] == [4]
+            world.lives[-1].stop.set()
+            await world.lives[-1].ended.wait()
+
     async def test_it_ends_with_the_orchestrator(self, world: World, desk: Desk) -> None:
         with anyio.fail_after(5):
             async with watching(world) as connection:
                 await until(lambda: bool(connection.sent))
                 world.lives[-1].stop.set()
                 await world.lives[-1].ended.wait()
+
+
+async def test_where_nobody_proves_who_they_are_a_poller_says_how_its_task_goes(world: World) -> None:
+    config = {"security.public_key": None, "security.require_auth": False}
+    desk = Desk(await world.serve(orchestrator(config=config)))
+    task_id = await at_work(desk)
+    assert (await desk.patch(task_id, "completed", result=7)).status == 200
+    assert (await desk.good("GET", f"/tasks/{task_id}"))["result"] == 7
+    waiting = (await desk.create(task_type="nobody's"))["task_id"]
+    assert (await desk.patch(waiting, "in_progress")).status == 403
 
 
 async def test_no_more_are_taken_than_may_be_open(world: World) -> None:

@@ -77,6 +77,12 @@ def _is_shielded(task: BareTask) -> bool:
     return False
 
 
+def _has_its_result(task: BareTask) -> bool:
+    """Whether what the task waits for is done, so that it is about to go on."""
+    awaited: object = getattr(task, "_fut_waiter", None)  # asyncio's own, as anyio asks for it
+    return isinstance(awaited, asyncio.Future) and awaited.done()
+
+
 class Timed(Protocol):
     """Something with a deadline."""
 
@@ -149,7 +155,12 @@ class TaskCut:
     def _deliver(self) -> None:
         loop = self._task.get_loop()
         # Not from within: only its next await would raise. Not through a shield: that is what it was put up for.
-        if self._task is not asyncio.current_task(loop) and not _is_shielded(self._task):
+        # Not while what it waits for is there already: it would be lost, an item of a stream say.
+        if (
+            self._task is not asyncio.current_task(loop)
+            and not _has_its_result(self._task)
+            and not _is_shielded(self._task)
+        ):
             self._calls += self._task.cancel()
         self._retry = loop.call_later(self._pause, self._deliver) if self._pause else loop.call_soon(self._deliver)
         self._pause = min(2 * self._pause or _SHORTEST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS)

@@ -399,3 +399,26 @@ class TestPrincipals:
             else:
                 answer = await host.client("GET", "/guarded", bearer=bearer)
                 assert (answer.status, answer.code) == (500, "INTERNAL_ERROR")
+
+    async def test_the_caller_of_a_websocket_is_known_too(self) -> None:
+        told: list[Any] = []
+
+        async def chat(socket: WebSocket) -> None:
+            await socket.accept()
+            told.append((await udc.starlette.principal(socket, "write")).permissions)
+            await socket.close()
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "websocket.connect"}
+
+        async def send(event: dict[str, Any]) -> None:
+            told.append(event["type"])
+
+        app = Starlette(routes=[WebSocketRoute("/chat", chat)])
+        udc.starlette.attach(app, Place(Sample(config=served.settings())))
+        bearer = served.key().sign(served.claims("write"))
+        scope: dict[str, Any] = {"type": "websocket", "path": "/chat", "query_string": b"", "subprotocols": []}
+        scope["headers"] = [(b"authorization", f"Bearer {bearer}".encode())]
+        async with serving(Kind("starlette", "memory"), app):
+            await app(scope, receive, send)
+        assert told == ["websocket.accept", frozenset({"write"}), "websocket.close"]

@@ -166,6 +166,26 @@ def test_what_is_shielded_is_finished_first(run: Any) -> None:
     assert seen == ["committed"]
 
 
+def test_what_has_arrived_in_the_same_moment_is_not_lost(run: Any) -> None:
+    got: list[str] = []
+
+    async def case(flight: InFlight) -> ContractError | None:
+        sender, receiver = anyio.create_memory_object_stream[str](1)
+
+        def both() -> None:
+            sender.send_nowait("item")
+            flight.cancel_all()
+
+        with sender, receiver, flight.enter("t") as work:
+            asyncio.get_running_loop().call_later(0.001, both)
+            got.append(await receiver.receive())
+            await anyio.sleep_forever()
+        return work.ending()
+
+    ending = run(case)
+    assert (got, ending is not None and ending.code) == (["item"], "CANCELLED")
+
+
 def test_cleaning_up_is_cut_short_too_unless_it_is_shielded(run: Any) -> None:
     seen: list[str] = []
 

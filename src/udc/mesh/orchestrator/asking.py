@@ -10,6 +10,7 @@ from pydantic_core import from_json, to_json
 from udc._ids import Ambient
 from udc._types import DropletId
 from udc.errors import Conflict, Forbidden, InvalidRequest, Overloaded
+from udc.identity.claims import Principal
 from udc.mesh.orchestrator import bodies, machine
 from udc.mesh.orchestrator.bodies import NewTask, TaskChange
 from udc.mesh.orchestrator.book import Book
@@ -84,12 +85,12 @@ class Asking:
         """`PATCH /tasks/{id}`: what a droplet that polls says of its task."""
         task_id = _id(request)
         asked = read(TaskChange, bodies.fields_of(request))
-        source = caller_of(request.caller, None)
-        self._pollers.heard(source)
+        self._pollers.heard(caller_of(request.caller, None))
         now = self._ambient.wall()
         not_before = now + self._terms.pause(0, self._ambient.chance())
 
         def what(task: Task) -> Task:
+            source = _speaker(task, request.caller)
             _check_holder(task, source)
             if task.over and task.status == asked.status and (asked.attempt or task.attempt) == task.attempt:
                 return task  # said again
@@ -156,6 +157,13 @@ def _patched(task: Task, asked: TaskChange, source: DropletId, now: float, not_b
         return machine.completed_by_hand(task, source, asked.attempt, now, result=result)
     error = asked.error_message or "the droplet gave no reason"
     return machine.failed(task, source, asked.attempt, now, error=error, not_before=not_before)
+
+
+def _speaker(task: Task, caller: Principal) -> DropletId:
+    """Who says how a task goes: nobody but its droplet, where nobody needs to prove who they are."""
+    if caller.anonymous and task.holder is not None:
+        return task.holder.droplet_id
+    return caller_of(caller, None)
 
 
 def _check_holder(task: Task, source: DropletId) -> None:

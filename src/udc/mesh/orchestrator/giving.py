@@ -27,6 +27,7 @@ _ROUND: Final = 200
 
 _LONGEST_WAIT_SECONDS: Final = 1.0
 _UNCLEAR_PAUSE_SECONDS: Final = 0.5
+_FAILED_PAUSE_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,6 +171,9 @@ class Giving:
             loss = self._workers.gone(task.holder, task.status) or self._late(task, task.holder)
             if loss is not None:
                 await self._lose(task, task.holder, loss)
+        elif task.offer is not None and task.task_id not in self._busy and self._book.get(task.task_id) is task:
+            # Nobody is at it any more: what came of it could not be written down.
+            self._background(task.task_id, partial(self._ask, task, task.offer, resumed=True))
         else:
             self._begin_by.pop(task.task_id, None)
 
@@ -203,7 +207,7 @@ class Giving:
             for capability in self._book.wanted
             if places.any_for(capability)
             for task in self._book.waiting(capability)
-            if task.not_before <= wall and task.task_id not in self._busy
+            if task.not_before <= wall and task.task_id not in self._busy and places.may_take(task)
         )
         for task in nsmallest(_ROUND, ready, key=lambda task: (task.priority, task.created_at, task.task_id)):
             holder = places.take(task)
@@ -276,6 +280,9 @@ class Giving:
         async def run() -> None:
             try:
                 await work()
+            except Exception:
+                await anyio.sleep(_FAILED_PAUSE_SECONDS)  # it is tried again: the disk, say, needs time
+                raise
             finally:
                 self._busy.discard(task_id)
                 self.wake()

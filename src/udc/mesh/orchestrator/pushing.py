@@ -108,7 +108,8 @@ class Pushing:
             try:
                 await self._cancel(task, holder)
             except PeerError as error:
-                if error.status < 500:  # it does not know the task, so there is nothing to cancel
+                # It does not know the task, so there is nothing to cancel; unless it is only asked too often.
+                if error.status < 500 and not error.retryable:
                     return
             except (DeliveryError, TokenError) as error:
                 _log.info("cancel_task not delivered", extra={"task_id": task.task_id, "error": str(error)})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from pydantic_core import from_json, to_json
 
@@ -13,10 +13,14 @@ from udc.mesh.orchestrator.task import Holder, Progress, Status, Step, Task
 
 Record: TypeAlias = dict[str, Any]  # Any: JSON values
 
+_LAST: Final = 253402300799.0
+"""The last second of the year 9999."""
+
 
 def iso(seconds: float) -> str:
     """Seconds since the epoch as the contract writes time."""
-    return iso_utc(datetime.fromtimestamp(seconds, UTC))
+    # As a float the calendar's last microseconds round up to a day that it does not have.
+    return iso_utc(datetime.fromtimestamp(min(seconds, _LAST), UTC))
 
 
 def shown(task: Task, payload: Any, *, history: bool = True) -> Record:  # Any: JSON values

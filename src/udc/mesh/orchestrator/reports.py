@@ -22,6 +22,8 @@ KEPT_SECONDS: Final = 300.0
 """How long a report says something; droplets send one a minute."""
 
 _DROPLETS: Final = 20_000
+_MOST_PERCENT: Final = 1_000_000
+"""More says nothing: not even the largest machine has so many cores."""
 _UNREACHABLE: Final = 100
 
 
@@ -73,7 +75,10 @@ class Reports:
         """How busy the droplet says it is, in percent; 0 when it says nothing."""
         heard, report = self._newest.get(droplet_id, (0.0, {}))
         found = report.get("metrics", {}).get("cpu_percent") if self._counts(heard) else None
-        return float(found) if isinstance(found, int | float) and not isinstance(found, bool) else 0.0
+        # Compared before it is made a float: JSON has integers that no float can hold.
+        if not isinstance(found, int | float) or isinstance(found, bool) or not 0 <= found <= _MOST_PERCENT:
+            return 0.0
+        return float(found)
 
     def _counts(self, heard: float) -> bool:
         return self._clock() - heard < KEPT_SECONDS

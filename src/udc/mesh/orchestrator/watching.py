@@ -129,12 +129,15 @@ class Watching:
                 return
         while not self._stopping() and (until is None or anyio.current_time() < until):
             news = self._news  # before the look: what comes meanwhile is not missed
-            for event in await self._after(after):
+            events, until_seq = await self._after(after)
+            for event in events:
                 after = event.seq
                 if wanted.takes(event.task) and event.task.version > told:
                     yield event.text
                 if wanted.task_id == event.task.task_id and event.task.over:
                     return
+            # Of what has been forgotten there is nothing to tell: the end may be further than the last event.
+            after = max(after, until_seq)
             if news.is_set() or self._read > after:
                 continue
             with anyio.move_on_after(KEEP_ALIVE_SECONDS) as pause:
@@ -142,13 +145,16 @@ class Watching:
             if pause.cancelled_caught:
                 yield b": still here\n\n"
 
-    async def _after(self, seq: int) -> list[_Event]:
+    async def _after(self, seq: int) -> tuple[list[_Event], int]:
+        """The next events, and up to where they are all there are."""
         await self._catch_up()
-        if seq >= self._read:
-            return []
+        read = self._read
+        if seq >= read:
+            return [], seq
         if self._newest and self._newest[0].seq <= seq + 1:
-            return [event for event in self._newest if event.seq > seq]
-        return [_event(change) for change in await self._book.store.changes(seq, limit=_PAGE)]
+            return [event for event in self._newest if event.seq > seq], read
+        events = [_event(change) for change in await self._book.store.changes(seq, limit=_PAGE)]
+        return events, events[-1].seq if events else read
 
     async def _catch_up(self) -> None:
         """Read what has been committed since, once for all who watch."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from collections.abc import Callable
 from typing import Any
 
 import anyio
@@ -11,6 +13,7 @@ from tests.unit.mesh.orchestrator.kit import Second, Worker, at, states, tasks
 from udc import Droplet
 from udc.mesh.orchestrator import Orchestrator, Terms
 from udc.mesh.orchestrator.store import SqliteStore
+from udc.mesh.orchestrator.task import Task
 from udc.mesh.registry import Registry
 from udc.testing import virtual_time
 
@@ -368,6 +371,73 @@ async def test_who_has_no_handler_for_it_is_not_asked_again_and_again() -> None:
         assert "NO_HANDLER" in record["error_message"]
         await desk.world.start(Worker)
         assert (await desk.end(task_id))["assigned_droplet_id"] == 31
+
+
+async def test_tasks_that_all_refuse_keep_no_others_from_their_turn() -> None:
+    """However many there are of them, and although they are older."""
+
+    class Braggart(Droplet):
+        id, name, steward = 35, "Braggart", "tests"
+        capabilities = ("boast",)
+
+    async with tasks(Braggart, Worker) as desk:
+        for number in range(210):
+            await desk.create(str(number), task_type="boast")
+        await anyio.sleep(5)
+        assert (await desk.end(await desk.create("a"), seconds=20))["status"] == "completed"
+
+
+async def test_a_refusal_that_could_not_be_written_down_does_not_keep_the_task() -> None:
+    class FullDisk(SqliteStore):
+        full = False
+        refused = 0
+
+        async def change(self, task_id: str, what: Callable[[Task], Task]) -> Task:
+            if self.full:
+                self.refused += 1
+                raise sqlite3.OperationalError("database or disk is full")
+            return await super().change(task_id, what)
+
+    class Braggart(Droplet):
+        id, name, steward = 35, "Braggart", "tests"
+        capabilities = ("work",)
+
+    async with FullDisk.open(None, threads=False) as store:
+        assert isinstance(store, FullDisk)
+
+        def fill(event: Any) -> None:
+            if getattr(event, "route", "") == "/task":
+                store.full = True
+
+        async with tasks(Braggart(hooks=[fill]), orchestrator=lambda: Orchestrator(store=store)) as desk:
+            task_id = await desk.create("a")
+            await anyio.sleep(10)
+            assert store.full
+            assert store.refused < 20
+            await desk.world.stop("Braggart")
+            await desk.world.start(Worker)
+            store.full = False
+            record = await desk.end(task_id, seconds=60)
+
+    assert (record["status"], record["assigned_droplet_id"]) == ("completed", 31)
+
+
+async def test_a_report_of_any_number_does_no_harm() -> None:
+    async with tasks(Worker) as desk:
+        for number in (10**400, -(10**400), -1):
+            report = {"droplet_id": 31, "metrics": {"cpu_percent": number}}
+            await desk.ask("POST", "/heartbeat", json=report)
+            assert (await desk.end(await desk.create("a"), seconds=2))["status"] == "completed"
+
+
+async def test_a_deadline_at_the_end_of_the_calendar() -> None:
+    async with tasks(Worker) as desk:
+        task_id = await desk.create("a", deadline="9999-12-31T23:59:59.999999Z")
+        record = await desk.end(task_id)
+        listed = await desk.ask("GET", "/tasks")
+
+    assert (record["status"], record["deadline"]) == ("completed", "9999-12-31T23:59:59.000Z")
+    assert listed["total"] == 1
 
 
 async def test_a_droplet_that_knows_a_later_attempt_gets_a_later_one() -> None:

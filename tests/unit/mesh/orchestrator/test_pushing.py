@@ -101,10 +101,11 @@ async def test_what_leaves_it_open(error: Exception) -> None:
 
 
 async def test_a_stop_is_tried_until_it_is_heard() -> None:
-    mesh = Mesh(ConnectionLost("broke", peer="x"), said(503, "OVERLOADED", retryable=True), None)
+    busy = said(503, "OVERLOADED", retryable=True), said(429, "RATE_LIMITED", retryable=True)
+    mesh = Mesh(ConnectionLost("broke", peer="x"), *busy, None)
     there = record(14, instances=[("i", "draining")])
     await (await pushing(mesh, there)).stop(task(), HOLDER)
-    assert len(mesh.asked) == 3
+    assert len(mesh.asked) == 4
     target, method, path, body, instance_id = mesh.asked[-1]
     assert (target, method, path, instance_id) == (14, "POST", "/message", "i-id")
     assert body["payload"] == {"type": "cancel_task", "task_id": "t"}
