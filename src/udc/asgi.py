@@ -129,7 +129,7 @@ class App:
         whole = response.body
         if type(whole) is bytes and request.method != "HEAD":
             given = response.headers
-            if type(given) is Standing and response.media_type == "application/json":  # what is answered most
+            if type(given) is Standing and response.status == 200 and response.media_type == "application/json":
                 headers = [*given.encoded, _JSON, (b"content-length", b"%d" % len(whole))]
             else:
                 headers = _headers(response)
