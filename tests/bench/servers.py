@@ -98,7 +98,7 @@ ASGI: dict[str, Callable[[], Any]] = {
 
 def _serve_asgi(name: str, listener: socket.socket) -> None:
     config = uvicorn.Config(
-        ASGI[name](), log_level="error", access_log=False, lifespan="on", loop="uvloop", http="httptools"
+        ASGI[name](), log_level="error", access_log=False, lifespan="on", loop="uvloop", http="httptools", ws="none"
     )
     uvicorn.Server(config).run(sockets=[listener])
 
