@@ -101,7 +101,7 @@ def bench(session: nox.Session) -> None:
     benchmarks = sorted(Path("tests").glob("bench/bench_*.py"))
     if not benchmarks:
         session.skip("there are no benchmarks yet: tests/bench/bench_*.py")
-    session.install("--editable", ".", *group("test"))
+    session.install("--editable", ".", *group("bench"))
     for benchmark in benchmarks:
         session.run("python", "-m", f"tests.bench.{benchmark.stem}", *session.posargs)
 

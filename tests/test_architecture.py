@@ -17,7 +17,7 @@ DESIGN = Path(__file__).parents[1] / "docs" / "explanation" / "design.md"
 CHECKS = (*imports.CHECKS, *statements.CHECKS, *shape.CHECKS)
 
 STATEMENT = "from udc import Droplet"
-HEAVY = ("fastapi", "aiohttp", "jwt", "psutil", "uvicorn")
+HEAVY = ("fastapi", "aiohttp", "jwt", "psutil", "uvicorn", "asyncio", "ssl", "udc.instrument", "udc.dispatch.run")
 IMPORT_MILLISECONDS = 150
 
 

@@ -12,19 +12,20 @@ from typing import TYPE_CHECKING, Any, Final
 from udc._types import DropletId
 from udc.context import Context
 from udc.dispatch.declare import On, place_of
-from udc.dispatch.run import Middleware
 from udc.dispatch.table import HandlerTable, check_class
 from udc.errors import DefinitionError, LifecycleError
-from udc.identity._base import TokenSource, Verifier
-from udc.instrument import Hook
 from udc.surface._base import Endpoint
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # named in signatures only, and what a running droplet needs costs start-up time
     from udc._wiring.definition import Definition, Premises
     from udc._wiring.hosted import Hosted
     from udc._wiring.surroundings import Surroundings
+    from udc.dispatch.run import Middleware
+    from udc.identity._base import TokenSource, Verifier
+    from udc.instrument import Hook
 
 _ATTRIBUTES: Final = ("id", "name", "steward", "version", "capabilities", "needs", "wants", "endpoints")
+_LISTS: Final = ("capabilities", "needs", "wants", "endpoints")
 _OURS: Final = ("on", "mesh", "run", "_host", "_outline", "_attached", "_inside", "_definition")
 """What a subclass must not have of its own: a method of the same name would be called in place of ours."""
 
@@ -240,4 +241,10 @@ def _check_names(cls: type[Droplet]) -> None:
             raise DefinitionError(
                 f"{cls.__qualname__}.{name} is a method, but Droplet.{name} is an attribute; "
                 "give the method another name"
+            )
+    for name in _LISTS:
+        alone = cls.__dict__.get(name)
+        if isinstance(alone, str):  # a sequence too, of letters: `needs = ("Billing")` without its comma
+            raise DefinitionError(
+                f"{cls.__qualname__}.{name} is the text {alone!r}, but it holds several; write {name} = ({alone!r},)"
             )

@@ -139,7 +139,7 @@ def test_a_port_in_use_is_told(programs: Programs) -> None:
         code, out, err = programs.ask("mesh", "--registry-port", str(other.getsockname()[1]), "--json")
 
     assert (code, out) == (2, "")
-    assert "is in use" in err
+    assert "is in use; stop what listens there, or choose others with --port-base (0 = any free ones)" in err
     assert not (programs.folder / ".udc" / "mesh.json").exists()
 
 

@@ -28,6 +28,13 @@ def test_an_attribute_cannot_be_a_method(name: str) -> None:
         type("Odd", (Droplet,), {name: method})
 
 
+@pytest.mark.parametrize("name", ["capabilities", "needs", "wants", "endpoints"])
+def test_a_text_in_the_place_of_a_list_is_refused(name: str) -> None:
+    """It would be read letter by letter."""
+    with pytest.raises(DefinitionError, match=rf"Odd\.{name} is the text 'Notes', .*; write {name} = \('Notes',\)"):
+        type("Odd", (Droplet,), {name: "Notes"})
+
+
 def test_an_attribute_may_be_a_property() -> None:
     class Named(Droplet):
         @property

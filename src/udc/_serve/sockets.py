@@ -11,8 +11,8 @@ from udc.errors import ConfigError
 
 _CHOOSE: Final = "choose another with --port or PORT (0 = any free one)"
 _REASONS: Final = {
-    errno.EADDRINUSE: f"is in use; stop what listens there, or {_CHOOSE}",
-    errno.EACCES: f"needs more rights than this process has; {_CHOOSE}",
+    errno.EADDRINUSE: "is in use; stop what listens there, or {choose}",
+    errno.EACCES: "needs more rights than this process has; {choose}",
     errno.EADDRNOTAVAIL: "is no address of this machine; choose another with --host",
 }
 
@@ -46,11 +46,14 @@ class Bound:
         self.socket.close()
 
 
-def bind(host: str, port: int, *, settings: tuple[str, str] = ("server.host", "server.port")) -> Bound:
+def bind(
+    host: str, port: int, *, settings: tuple[str, str] = ("server.host", "server.port"), choose: str = _CHOOSE
+) -> Bound:
     """Take a port of this machine; 0 = any free one.
 
     Args:
         settings: what host and port are called where they were set, for the message.
+        choose: how to have another port, for the message.
 
     Raises:
         ConfigError: it cannot be had; the line says why, and what to do.
@@ -69,11 +72,13 @@ def bind(host: str, port: int, *, settings: tuple[str, str] = ("server.host", "s
         taken.bind(address)
     except OSError as error:
         taken.close()
-        raise not_to_be_had(host, port, error, setting=settings[1]) from error
+        raise not_to_be_had(host, port, error, setting=settings[1], choose=choose) from error
     return Bound(taken, host)
 
 
-def not_to_be_had(host: str, port: int, error: OSError, *, setting: str = "server.port") -> ConfigError:
+def not_to_be_had(
+    host: str, port: int, error: OSError, *, setting: str = "server.port", choose: str = _CHOOSE
+) -> ConfigError:
     """The line about a port that could not be taken."""
-    reason = _REASONS.get(error.errno or 0, f"cannot be taken: {error.strerror}")
+    reason = _REASONS.get(error.errno or 0, f"cannot be taken: {error.strerror}").format(choose=choose)
     return ConfigError([f"{setting}: {host}:{port} {reason}"])

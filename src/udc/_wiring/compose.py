@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from udc._clock import loop_clock
 from udc._runtime import Runtime
@@ -33,53 +33,75 @@ from udc.surface.facts import ProofBook
 from udc.surface.working import TraceCancel, Working
 from udc.tasks.desk import TaskDesk
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from udc._http import HttpClient
+    from udc._ids import Ambient
+    from udc.discovery import Discovery
+    from udc.dispatch.table import HandlerTable
+    from udc.identity._base import Verifier
+    from udc.identity.followed import FollowedKeys
+    from udc.identity.tokens import TokenKeeper
+    from udc.messenger import Messenger
+    from udc.services import Service
+    from udc.services.unreachable import UnreachableNotices
+    from udc.surface._base import Endpoint
+    from udc.surface.border import HttpSurface
+    from udc.surface.describe import Describe
+    from udc.surface.facts import Facts
+    from udc.tasks.reports import Tell
+
 
 class Composition:
     """One droplet, put together for one life. The parts are made in the order in which they need each other."""
 
     def __init__(self, definition: Definition, surroundings: Surroundings) -> None:
-        self.surroundings = surroundings
-        self.ambient = surroundings.ambient
-        self.clock = loop_clock()
-        self.definition = definition
-        self.table = definition.table
-        self.settings = Settings(
+        self.surroundings: Surroundings = surroundings
+        self.ambient: Ambient = surroundings.ambient
+        self.clock: Callable[[], float] = loop_clock()
+        self.definition: Definition = definition
+        self.table: HandlerTable = definition.table
+        self.settings: Settings = Settings(
             surroundings,
             explicit=definition.explicit,
             attributes=definition.attributes,
             own_verifier=definition.verifier is not None,
         )
-        self.facts = make_facts(
+        self.facts: Facts = make_facts(
             definition, self.settings, instance_id=self.ambient.new_id(), started_at=self.ambient.wall()
         )
-        self.lifecycle = Lifecycle()
+        self.lifecycle: Lifecycle = Lifecycle()
         self._observers(definition)
         self._identity(definition)
         self._messaging(definition)
-        self.settled = definition.settle(self._premises())
+        self._dispatching(definition)
+        self.settled: Sequence[Endpoint] = definition.settle(self._premises())
         self._work()
-        self.membership = membership.of(self)
+        self.membership: membership.Membership = membership.of(self)
         if self.membership.registry is not None:
             self.directory.follow(self.membership.registry)
-        self.runtime = Runtime(
+        self.runtime: Runtime = Runtime(
             make_plan(self),
             lifecycle=self.lifecycle,
             instance_id=self.facts.instance_id,
             instrument=self.instrument,
             ambient=self.ambient,
         )
+        self.surface: HttpSurface
+        self.describe: Describe
         self.surface, self.describe = make_surface(self)
         self.settings.subscribe(self._follow)
 
     def _observers(self, definition: Definition) -> None:
         secrets = secrets_of(self.settings)
-        self.stats = Stats(clock=self.clock)
-        self.events = EventRing(ambient=self.ambient, secrets=secrets)
-        self.logs = LogRing(instance_id=self.facts.instance_id, secrets=secrets)
-        self.instance_key = InstanceKey.generate()
-        self.proofs = ProofBook(facts=self.facts, key=self.instance_key, ambient=self.ambient)
+        self.stats: Stats = Stats(clock=self.clock)
+        self.events: EventRing = EventRing(ambient=self.ambient, secrets=secrets)
+        self.logs: LogRing = LogRing(instance_id=self.facts.instance_id, secrets=secrets)
+        self.instance_key: InstanceKey = InstanceKey.generate()
+        self.proofs: ProofBook = ProofBook(facts=self.facts, key=self.instance_key, ambient=self.ambient)
         hooks = (*definition.hooks, *self.surroundings.hooks)
-        self.calls = CallRecords()
+        self.calls: CallRecords = CallRecords()
         consequences = Only(
             {
                 MessageHandled: self._note_command,
@@ -88,7 +110,7 @@ class Composition:
                 RegistrationAccepted: lambda _: self.storage.joined(),
             }
         )
-        self.instrument = Instrument(
+        self.instrument: Instrument = Instrument(
             [
                 self.stats,
                 self.events,
@@ -101,22 +123,25 @@ class Composition:
 
     def _identity(self, definition: Definition) -> None:
         config = self.settings.config
-        self.client = self.surroundings.make_client()
+        self.client: HttpClient = self.surroundings.make_client()
         made: dict[str, Any] = {
             "client": self.client,
             "ambient": self.ambient.branch(),
             "instrument": self.instrument,
         }  # Any: shared arguments
-        self.nearby = nearby.look_out(self.settings)
+        self.nearby: nearby.Nearby | None = nearby.look_out(self.settings)
         denied = Revocations(wall=self.ambient.wall)
+        self.keys: FollowedKeys | None
         verifier, self.keys = trust.make_verifier(
             config, me=self.facts.id, nearby=self.nearby, revocations=denied, **made
         )
-        self.verifier = definition.verifier or verifier
+        self.verifier: Verifier = definition.verifier or verifier
         if self.verifier is verifier:
             tell_of_other_keys(self.settings, self.nearby)
         # Only our own way of checking looks at the list, so only then is it read.
-        self.revocations = denied if isinstance(self.verifier, TokenVerifier) else None
+        self.revocations: Revocations | None = denied if isinstance(self.verifier, TokenVerifier) else None
+        self.tokens: TokenKeeper
+        self.token_service: Service
         self.tokens, self.token_service = trust.make_tokens(
             config,
             me=self.facts.id,
@@ -139,14 +164,14 @@ class Composition:
 
     def _messaging(self, definition: Definition) -> None:
         config = self.settings.config
-        self.directory = outgoing.make_discovery(
+        self.directory: Discovery = outgoing.make_discovery(
             self.settings,
             nearby=self.nearby,
             ambient=self.ambient,
             instrument=self.instrument,
             threads=self.surroundings.threads,
         )
-        self.storage = Storage(
+        self.storage: Storage = Storage(
             self.settings,
             self.surroundings,
             droplet_id=self.facts.id,
@@ -155,10 +180,10 @@ class Composition:
             clock=self.clock,
             instrument=self.instrument,
         )
-        self.aside = self.ambient.branch()
-        self.unreachable = reporting.make_notices(self)
+        self.aside: Ambient = self.ambient.branch()
+        self.unreachable: UnreachableNotices = reporting.make_notices(self)
         transports = outgoing.make_transports(self.surroundings, self.client, self.tokens, config)
-        self.messenger = outgoing.make_messenger(
+        self.messenger: Messenger = outgoing.make_messenger(
             self.directory,
             transports,
             me=self.facts.id,
@@ -175,8 +200,19 @@ class Composition:
             ambient=self.ambient,
             unreachable=self.unreachable.note,
         )
-        self.contexts = Contexts(sender=self.messenger, ambient=self.ambient, metrics=self.stats, courier=errands)
-        self.dispatcher = Dispatcher(
+        self.contexts: Contexts = Contexts(
+            sender=self.messenger, ambient=self.ambient, metrics=self.stats, courier=errands
+        )
+        self.dependencies: DependencyWatch = DependencyWatch(
+            needs=self.facts.needs,
+            wants=self.facts.wants,
+            resolve=self.directory.resolve,
+            probe=outgoing.make_probe(self.client),
+        )
+
+    def _dispatching(self, definition: Definition) -> None:
+        config = self.settings.config
+        self.dispatcher: Dispatcher = Dispatcher(
             self.table,
             contexts=self.contexts,
             middleware=definition.middleware,
@@ -190,18 +226,12 @@ class Composition:
             threads=self.surroundings.threads,
             clock=self.clock,
         )
-        self.dependencies = DependencyWatch(
-            needs=self.facts.needs,
-            wants=self.facts.wants,
-            resolve=self.directory.resolve,
-            probe=outgoing.make_probe(self.client),
-        )
 
     def _work(self) -> None:
         config = self.settings.config
-        self.busy = Busy()
-        self.teller = reporting.teller(self)
-        self.desk = TaskDesk(
+        self.busy: Busy = Busy()
+        self.teller: Tell = reporting.teller(self)
+        self.desk: TaskDesk = TaskDesk(
             work.TaskWorker(self.table, self.dispatcher, me=self.facts.id, ambient=self.ambient),
             tell=self.teller,
             spawn=self.spawn,
@@ -211,7 +241,7 @@ class Composition:
             book=self.storage.tasks,
         )
         self.storage.tasks.serve(restore=self.desk.restore, everything=self.desk.remembered)
-        self.working = Working(
+        self.working: Working = Working(
             self.desk,
             chat=work.run_chat(self.dispatcher) if self.table.chat else None,
             orchestrator=config.orchestrator.id,
@@ -219,7 +249,7 @@ class Composition:
             proofs=self.proofs,
             ambient=self.ambient,
         )
-        self.traces = TraceCancel(
+        self.traces: TraceCancel = TraceCancel(
             cancel=lambda trace_id, by: self.dispatcher.in_flight.cancel_trace(trace_id, by=by),
             pending=self.messenger.pending,
             forward=work.forward_cancel(self.messenger),

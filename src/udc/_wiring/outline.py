@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from udc._ids import system
 from udc.surface._base import Endpoint
 from udc.surface.control import Control
 from udc.surface.describe import Describe
@@ -62,7 +63,7 @@ def _contract() -> list[Endpoint]:
         check_accepts=_LATER,
         reserved={},
         instrument=_LATER,
-        ambient=_LATER,
+        ambient=system(),
     )
     observe = Observe(
         droplet_id=0, stats=_LATER, logs=_LATER, events=_LATER, proofs=_LATER, in_flight=_LATER, public_metrics=False

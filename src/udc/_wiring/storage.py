@@ -53,7 +53,7 @@ class Storage:
     ) -> None:
         config = settings.config
         limits = config.limits
-        self.ledger = Ledger(
+        self.ledger: Ledger = Ledger(
             limits.dedup_window_seconds,
             limits.dedup_entries,
             limits.dedup_bytes,
@@ -65,8 +65,8 @@ class Storage:
             "threads": surroundings.threads,
             "open_database": surroundings.open_database,
         }
-        self.receipts = ReceiptKeeper(self.ledger, ambient=surroundings.ambient, **disk)
-        self.tasks = TaskKeeper(**disk)
+        self.receipts: ReceiptKeeper = ReceiptKeeper(self.ledger, ambient=surroundings.ambient, **disk)
+        self.tasks: TaskKeeper = TaskKeeper(**disk)
         self._threads = surroundings.threads
         wanted = surroundings.disk and (member or settings.origin("data") != "default")
         self._root: Path | None = config.data if surroundings.disk else None

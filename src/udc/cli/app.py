@@ -184,7 +184,7 @@ def list_droplets(
     with told():
         place = find_mesh(registry=registry, data=data, operator=speak_as)
         found = speak(place, lambda operator: listing.rows(operator, filters), seconds=timeout)
-    put_json(found) if json else listing.show_rows(found, place)
+    put_json(found) if json else listing.show_rows(found, place, filters)
 
 
 @app.command()

@@ -37,10 +37,11 @@ async def rows(operator: Operator, filters: Sequence[tuple[str, str]]) -> list[J
     return await operator.rows(f"?{urlencode(filters)}" if filters else "")
 
 
-def show_rows(found: Sequence[JsonObject], place: Place) -> None:
+def show_rows(found: Sequence[JsonObject], place: Place, filters: Sequence[tuple[str, str]] = ()) -> None:
     """One line for each droplet."""
     if not found:
-        put(f"no droplets at {place.registry}")
+        asked = " with " + ", ".join(f"{name} {value!r}" for name, value in filters) if filters else ""
+        put(f"no droplets{asked} at {place.registry}")
         return
     columns = ("ID", "NAME", "STATUS", "INSTANCES", "VERSION", "ENDPOINT", "CAPABILITIES")
     put_table(columns, [_row(each) for each in sorted(found, key=_place)])

@@ -35,9 +35,14 @@ def main(asked: dict[str, Any]) -> int:  # Any: JSON values
     )
 
 
-if __name__ == "__main__":
+def told_main(text: str) -> int:
+    """`main` with what it was asked as JSON; problems are told as every command tells them."""
     try:
         with told():
-            sys.exit(main(json.loads(sys.argv[1])))
-    except typer.Exit as end:
-        sys.exit(end.exit_code)
+            return main(json.loads(text))
+    except typer.Exit as ending:
+        return ending.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(told_main(sys.argv[1]))

@@ -131,7 +131,10 @@ def _made(found: object, target: str) -> Droplet:
     try:
         return found()
     except TypeError as error:
-        raise Usage(f"{target} cannot be made without arguments ({error}); run an instance of it instead") from error
+        raise Usage(
+            f"{target} cannot be made without arguments ({error}); make one in its module, "
+            f"`droplet = {found.__name__}(...)`, and run an instance of it: :droplet in the place of :{found.__name__}"
+        ) from error
 
 
 def _kind(found: object) -> str:

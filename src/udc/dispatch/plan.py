@@ -238,6 +238,12 @@ class CallPlan:
         if bound:
             if not parameters or parameters[0].kind is inspect.Parameter.KEYWORD_ONLY:
                 raise self._wrong("it is a method without `self`", "write `self` first, or make it a @staticmethod")
+            if parameters[0].name != "self" and parameters[0].annotation is not inspect.Parameter.empty:
+                # The droplet itself would be handed in for it, and its data never arrive.
+                raise self._wrong(
+                    f"its first parameter is {parameters[0].name!r}",
+                    "write `self` before it, or make it a @staticmethod",
+                )
             del parameters[0]
         for parameter in parameters:
             self._check_kind(parameter)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ from udc.mesh.registry import Registry
 
 FIRST_PORT: Final = 8000
 _LOOPBACK: Final = "127.0.0.1"
+_CHOOSE: Final = "choose others with --port-base (0 = any free ones)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +124,7 @@ class Mesh:
             explicit=explicit,
             surroundings=self._surroundings,
             or_any_port=port is None,
+            bind=partial(_serve.bind, choose=_CHOOSE),
             on_serving=lambda hosted: on_serving(hosted.parts.facts.endpoint),
         )
 

@@ -41,8 +41,8 @@ class Edge:
     def __init__(
         self, *, cors: Cors | None = None, rates: Rates | None = None, hsts_seconds: int = YEAR_SECONDS
     ) -> None:
-        self.rates = rates
-        self.adds_nothing = cors is None
+        self.rates: Rates | None = rates
+        self.adds_nothing: bool = cors is None
         self._cors = cors
         secure: Headers = (("strict-transport-security", f"max-age={hsts_seconds}"),) if hsts_seconds else ()
         self._plain = (Standing(_ALWAYS), Standing((*_ALWAYS, _NO_STORE)))

@@ -12,7 +12,6 @@ DATA_KEYS: Final = ("data", "task_data")
 """The keys that hold the handler's data where nothing but action keys stands beside them."""
 
 _ACTION_KEYS = frozenset(ACTION_KEYS)
-_USUAL = frozenset({"type", "data"})
 _ALONE = tuple((key, _ACTION_KEYS | {key}) for key in DATA_KEYS)
 
 
@@ -21,8 +20,10 @@ def choose(payload: Mapping[str, Any]) -> tuple[str | None, Any]:  # Any: JSON v
 
     A key whose value is no text, or is empty, names no action and stays in the data.
     """
-    if payload.keys() == _USUAL and (usual := payload["type"]) and isinstance(usual, str):
-        return usual, payload["data"]  # as our own kind writes it; what follows comes to the same
+    if len(payload) == 2 and "data" in payload:  # as our own kind writes it; what follows comes to the same
+        usual = payload.get("type")
+        if usual and isinstance(usual, str):
+            return usual, payload["data"]
     action: str | None = None
     chosen = ""
     for key in ACTION_KEYS:

@@ -27,6 +27,7 @@ TypeForAction: TypeAlias = Callable[[str | None], MessageType | None]
 _Optional: TypeAlias = tuple[
     str | None, str | None, int | None, datetime | None, int, int, DropletId | None, Priority, str | None
 ]
+_NORMAL = Priority.NORMAL
 _TEXT_OR_NULL = (str, type(None))
 _PLAIN = frozenset(
     {"message_type", "payload", "trace_id", "timestamp", "source", "target", *fields.OPTIONAL, *fields.UNKEPT}
@@ -176,17 +177,29 @@ def _optional(envelope: Mapping[str, Any], readers: Mapping[str, fields.Reader])
     message_id, correlation_id, timeout_ms = get("message_id"), get("correlation_id"), get("timeout_ms")
     deadline, attempt, hops = get("deadline"), get("attempt"), get("hops")
     on_behalf_of, priority, reply_to = get("on_behalf_of"), get("priority"), get("reply_to")
-    return (
-        None if message_id is None else readers["message_id"](message_id, "message_id"),
-        None if correlation_id is None else readers["correlation_id"](correlation_id, "correlation_id"),
-        None if timeout_ms is None else readers["timeout_ms"](timeout_ms, "timeout_ms"),
-        None if deadline is None else readers["deadline"](deadline, "deadline"),
-        1 if attempt is None else readers["attempt"](attempt, "attempt"),
-        0 if hops is None else readers["hops"](hops, "hops"),
-        None if on_behalf_of is None else readers["on_behalf_of"](on_behalf_of, "on_behalf_of"),
-        Priority.NORMAL if priority is None else readers["priority"](priority, "priority"),
-        None if reply_to is None else readers["reply_to"](reply_to, "reply_to"),
-    )
+    # What most messages bring is let through here; whatever is unusual, or wrong, the readers look at.
+    if message_id is not None and (type(message_id) is not str or not 0 < len(message_id) <= fields.MAX_ID):
+        message_id = readers["message_id"](message_id, "message_id")
+    if correlation_id is not None:
+        correlation_id = readers["correlation_id"](correlation_id, "correlation_id")
+    if timeout_ms is not None and (type(timeout_ms) is not int or not 0 <= timeout_ms <= fields.MAX_COUNT):
+        timeout_ms = readers["timeout_ms"](timeout_ms, "timeout_ms")
+    if deadline is not None:
+        deadline = readers["deadline"](deadline, "deadline")
+    if attempt is None:
+        attempt = 1
+    elif type(attempt) is not int or not 0 < attempt <= fields.MAX_COUNT:
+        attempt = readers["attempt"](attempt, "attempt")
+    if hops is None:
+        hops = 0
+    elif type(hops) is not int or not 0 <= hops <= fields.MAX_COUNT:
+        hops = readers["hops"](hops, "hops")
+    if on_behalf_of is not None:
+        on_behalf_of = readers["on_behalf_of"](on_behalf_of, "on_behalf_of")
+    priority = _NORMAL if priority is None or priority == "normal" else readers["priority"](priority, "priority")
+    if reply_to is not None:
+        reply_to = readers["reply_to"](reply_to, "reply_to")
+    return message_id, correlation_id, timeout_ms, deadline, attempt, hops, on_behalf_of, priority, reply_to
 
 
 def compose(

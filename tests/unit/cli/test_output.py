@@ -21,6 +21,16 @@ def test_nothing_is_shown_as_a_dash(capsys: pytest.CaptureFixture[str]) -> None:
     assert shown == {"none": "-", "empty": "-", "object": "-", "list": "-", "zero": "0"}
 
 
+def test_no_rows_say_what_was_asked_for(capsys: pytest.CaptureFixture[str], place: Place) -> None:
+    show_rows([], place)
+    show_rows([], place, [("capability", "zzz"), ("status", "active")])
+
+    assert capsys.readouterr().out.splitlines() == [
+        f"no droplets at {place.registry}",
+        f"no droplets with capability 'zzz', status 'active' at {place.registry}",
+    ]
+
+
 def test_rows_come_by_id(capsys: pytest.CaptureFixture[str], place: Place) -> None:
     show_rows([{"id": 43}, {"name": "Zed"}, {"id": 1}, {"id": "x", "name": "Ann"}, {"id": 14}], place)
 

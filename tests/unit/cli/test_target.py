@@ -103,7 +103,15 @@ def test_a_file_may_be_called_like_a_module_that_is_there() -> None:
         ("raising", ['raising.py", line 1', "ZeroDivisionError: division by zero"]),
         ("wanting", ["wanting cannot be imported", "No module named 'there_is_no_such_thing'"]),
         ("undefined", ["undefined cannot be imported", "A.on hides Droplet.on"]),
-        ("needy", ["cannot be made without arguments", "'place'", "run an instance of it"]),
+        (
+            "needy",
+            [
+                "cannot be made without arguments",
+                "'place'",
+                "make one in its module",
+                "run an instance of it: :droplet",
+            ],
+        ),
     ],
 )
 def test_what_it_says_to_the_rest(target: str, words: list[str]) -> None:

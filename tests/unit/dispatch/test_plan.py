@@ -243,6 +243,15 @@ def test_a_method_without_self_is_refused() -> None:
             plan(function, bound=True)
 
 
+def test_data_in_the_place_of_self_is_refused() -> None:
+    def method(steward: str) -> None: ...
+    def unconventional(this, steward: str) -> None: ...
+
+    with pytest.raises(DefinitionError, match="its first parameter is 'steward'; write `self` before it, or make it a"):
+        plan(method, bound=True)
+    plan(unconventional, bound=True)
+
+
 def test_a_callable_without_a_signature_is_refused() -> None:
     with pytest.raises(DefinitionError, match="its signature cannot be read; wrap it in a function of your own"):
         plan(iter)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shlex
 import signal
 import sys
@@ -22,10 +23,10 @@ from udc.cli.demo.seen import Running
 from udc.cli.demo.steps import Stage, Step
 from udc.cli.demo.story import STEPS
 from udc.cli.demo.telling import JsonLines, PlainLines
-from udc.cli.demo.tour import Teller, play
+from udc.cli.demo.tour import Teller, play, reader_gone
 from udc.cli.faults import SAID_NO, say
 
-DROPLETS: Final = Path(__file__).parent / "droplets"
+DROPLETS: Final = Path(__file__).parent / "_droplets"
 LONGEST_SECONDS: Final = 35.0
 """How long the tour may take in all; stopping comes on top."""
 
@@ -41,10 +42,18 @@ def demo(*, once: bool, as_json: bool, droplets: Path = DROPLETS, steps: Sequenc
         as_json: one object for each step on stdout.
         droplets: where the demo's droplets lie.
         steps: the story.
+
+    Raises:
+        BrokenPipeError: nobody reads stdout any more; all processes have been stopped.
     """
     teller = _teller(as_json=as_json)
     try:
         return anyio.run(_Demo(teller, once=once, droplets=droplets, steps=steps).run)
+    except ExceptionGroup as group:
+        if not reader_gone(group):
+            raise
+        # Alone it is no bug to the command line, but the quiet end of a program in a pipe.
+        raise BrokenPipeError(errno.EPIPE, "nobody reads stdout any more") from None
     finally:
         if isinstance(teller, Colours):
             teller.close()

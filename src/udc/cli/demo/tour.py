@@ -79,10 +79,19 @@ async def _played(stage: Stage, step: Step, left_seconds: float) -> Outcome:
             told = await step.play(stage)
     except TimeoutError:
         error = f"not done within {limit:.0f} s" + (f", waiting for {stage.waiting_for}" * bool(stage.waiting_for))
-    except Exception as failure:  # noqa: BLE001 - a border: whatever went wrong, the tour ends and says so
+    except Exception as failure:  # a border: whatever went wrong, the tour ends and says so
+        if reader_gone(failure):  # and there is nobody to say it to
+            raise
         error = _reason(failure)
     seconds = anyio.current_time() - began
     return Outcome(step=step, seconds=seconds, lines=tuple(stage.said[said:]), told=told, error=error)
+
+
+def reader_gone(failure: BaseException) -> bool:
+    """Whether who reads our stdout does so no more, as `head` does after its lines."""
+    if isinstance(failure, BaseExceptionGroup):
+        return failure.subgroup(BrokenPipeError) is not None
+    return isinstance(failure, BrokenPipeError)
 
 
 def _reason(failure: Exception) -> str:

@@ -13,9 +13,9 @@ from tests.conftest import virtual_time
 from udc import ChatReply, Context, Droplet, chat, command, event, query
 from udc._types import JsonObject
 from udc.cli.demo import talking
-from udc.cli.demo.droplets.counter import Counter
-from udc.cli.demo.droplets.oven import Oven
-from udc.cli.demo.droplets.pantry import Pantry, Recipe
+from udc.cli.demo._droplets.counter import Counter
+from udc.cli.demo._droplets.oven import Oven
+from udc.cli.demo._droplets.pantry import Pantry, Recipe
 from udc.cli.demo.opening import answers
 from udc.cli.demo.processes import Processes
 from udc.cli.demo.steps import Stage, StepFailed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 from collections.abc import Awaitable, Callable, Sequence
@@ -15,6 +16,7 @@ from rich.console import Console
 from tests.conftest import virtual_time
 from udc.cli.demo.colours import Colours
 from udc.cli.demo.processes import Processes
+from udc.cli.demo.running import demo
 from udc.cli.demo.steps import Stage, Step, StepFailed, Told, took
 from udc.cli.demo.story import STEPS
 from udc.cli.demo.telling import JsonLines, PlainLines
@@ -101,6 +103,38 @@ async def test_a_failure_ends_the_tour_with_its_reason(
     assert (failed["ok"], failed["error"]) == (False, reason)
     assert (whole["ok"], whole["done"]) == (False, 1)
     assert ("Traceback" in told.err) == (failing is broken)
+
+
+class Unread(io.StringIO):
+    """A pipe whose reader has gone after some lines."""
+
+    def __init__(self, lines: int) -> None:
+        super().__init__()
+        self.lines = lines
+
+    def write(self, text: str, /) -> int:
+        if self.getvalue().count("\n") >= self.lines:
+            raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+        return super().write(text)
+
+
+async def well_in_a_group(stage: Stage) -> Told:
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(well, stage)
+    return await well(stage)
+
+
+@pytest.mark.parametrize("lines", range(5))
+def test_when_nobody_reads_it_ends_without_a_word(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], lines: int
+) -> None:
+    """As with `udc demo | head`; the command line ends quietly at this error, as it does for all commands."""
+    monkeypatch.setattr("sys.stdout", Unread(lines))
+
+    with pytest.raises(BrokenPipeError):
+        demo(once=True, as_json=False, steps=steps_of(well_in_a_group))
+
+    assert capsys.readouterr().err == ""
 
 
 @virtual_time
