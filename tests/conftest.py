@@ -77,6 +77,24 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
     return report
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable(report: Any) -> Iterator[Any]:
+    """Let workers report whatever tests have logged: lone surrogates would end the whole run on their way."""
+    found = yield
+    return sendable(found)
+
+
+def sendable(value: Any) -> Any:
+    """The same with texts that can be written as UTF-8."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    if isinstance(value, dict):
+        return {sendable(key): sendable(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(sendable(each) for each in value)
+    return value
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """The plugin is there even where the installed distribution is older than its entry point."""
     if not config.pluginmanager.has_plugin("udc"):
