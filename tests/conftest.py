@@ -8,7 +8,7 @@ after the other in one worker: side by side they would take each other's time.
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
