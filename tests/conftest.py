@@ -8,7 +8,7 @@ after the other in one worker: side by side they would take each other's time.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,24 +75,6 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
         (name, text.encode("utf-8", "backslashreplace").decode("utf-8")) for name, text in report.sections
     ]
     return report
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_report_to_serializable(report: Any) -> Iterator[Any]:
-    """Let workers report whatever tests have logged: lone surrogates would end the whole run on their way."""
-    found = yield
-    return sendable(found)
-
-
-def sendable(value: Any) -> Any:
-    """The same with texts that can be written as UTF-8."""
-    if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode("utf-8")
-    if isinstance(value, dict):
-        return {sendable(key): sendable(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(sendable(each) for each in value)
-    return value
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -15,7 +15,7 @@ import anyio
 import pytest
 import sniffio
 
-from tests.conftest import pytest_cmdline_main, sendable, workers
+from tests.conftest import pytest_cmdline_main, workers
 
 ROOT = Path(__file__).parents[1]
 
@@ -101,9 +101,3 @@ def test_workers_are_asked_for_once_and_only_where_nobody_minds(monkeypatch: pyt
     assert asked_for(numprocesses=7) == 7
     assert asked_for(usepdb=True) is None
     assert asked_for(capture="no") is None
-
-
-def test_what_a_test_has_logged_reaches_the_one_who_gathers_reports() -> None:
-    report = {"nodeid": "a", "sections": [("Captured log", "ends in \udcff")], "when": None, "duration": 0.5}
-
-    assert sendable(report) == {**report, "sections": [("Captured log", "ends in \\udcff")]}
