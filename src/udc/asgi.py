@@ -128,7 +128,12 @@ class App:
             response = await surface.handle(request)
         whole = response.body
         if type(whole) is bytes and request.method != "HEAD":
-            await send({"type": "http.response.start", "status": response.status, "headers": _headers(response)})
+            given = response.headers
+            if type(given) is Standing and response.status == 200 and response.media_type == "application/json":
+                headers = [*given.encoded, _JSON, (b"content-length", b"%d" % len(whole))]
+            else:
+                headers = _headers(response)
+            await send({"type": "http.response.start", "status": response.status, "headers": headers})
             await send({"type": "http.response.body", "body": whole})
             return
         await _send(response, request.method, receive, send, hosted.over)
@@ -168,15 +173,16 @@ def _reason(error: BaseException) -> str:
 
 def _request(scope: Scope, names: HeaderNames) -> HttpRequest:
     path: str = scope["path"]
-    prefix: str = scope.get("root_path", "").rstrip("/")
-    if prefix and (path == prefix or path.startswith(prefix + "/")):
-        path = path[len(prefix) :] or "/"
-    client = scope.get("client")
+    if prefix := scope.get("root_path"):
+        prefix = prefix.rstrip("/")
+        if prefix and (path == prefix or path.startswith(prefix + "/")):
+            path = path[len(prefix) :] or "/"
+    client, query = scope.get("client"), scope.get("query_string")
     return requested(
         scope["method"],
         path,
         names.read(scope["headers"]),
-        scope.get("query_string", b"").decode("latin-1"),
+        query.decode("latin-1") if query else "",
         client[0] if client else None,
         scope.get("scheme", "http"),
     )

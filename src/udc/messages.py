@@ -76,7 +76,8 @@ class Message:
     size: int = 0
 
 
-_Draft: Final = draft_of(Message)
+MessageDraft: Final = draft_of(Message)
+"""A message that is being read: see `draft_of`."""
 
 
 def received(
@@ -101,7 +102,7 @@ def received(
     size: int,
 ) -> Message:
     """A `Message` with all its fields in their order, at a fraction of its constructor's price: for the codec."""
-    draft = _Draft()
+    draft = MessageDraft()
     draft.message_type = message_type
     draft.payload = payload
     draft.trace_id = trace_id

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 from udc._wiring.nearby import NOT_IN_SIGHT, Found, Nearby
 from udc._wiring.settings import Settings
@@ -27,6 +28,10 @@ class Standing:
         self._announced = announced
         self._troubled = False
         self._alone = False
+
+    def taker(self, kind: type[Event], /) -> Callable[[Any], None] | None:  # Any: an event of that kind
+        """See `Choosy`: nothing of what comes with every message."""
+        return self if issubclass(kind, RegistrationFailed | PresenceChanged | RegistrationAccepted) else None
 
     def __call__(self, event: Event, /) -> None:
         """Take an event."""

@@ -62,9 +62,14 @@ class Instrument:
     def emit(self, event: Event) -> None:
         """Tell every hook."""
         takers = self._takers.get(type(event))
-        for take in self._find(type(event)) if takers is None else takers:
+        if takers is None:
+            takers = self._find(type(event))
+        untold = iter(takers)
+        while True:
             try:
-                take(event)
+                for take in untold:
+                    take(event)
+                return
             except Exception:  # noqa: BLE001 - a border: an observer must not break what it observes
                 _log.exception("a hook raised", extra={"hook": repr(take), "event": type(event).__name__})
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Final
+from typing import Any, Final
 
 _JOINED: Final = {"cookie": "; "}
 _MAX_NAMES: Final = 256
@@ -44,6 +44,11 @@ class _Encoded(Mapping[str, str]):
 
     def __init__(self, found: dict[bytes, bytes]) -> None:
         self._found = found
+
+    def get(self, name: str, default: Any = None) -> Any:  # Any: as `Mapping` has it
+        """See `Mapping`; without its detour over an exception."""
+        value = self._found.get(name.encode("latin-1", "replace"))
+        return default if value is None else value.decode("latin-1")
 
     def __getitem__(self, name: str) -> str:
         return self._found[name.encode("latin-1", "replace")].decode("latin-1")

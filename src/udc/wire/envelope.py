@@ -12,7 +12,7 @@ from udc.errors import InvalidRequest
 from udc.messages import Message, MessageType, Peer, Priority, received
 from udc.wire import fields, forms, json_text, trace
 from udc.wire.actions import choose, is_envelope
-from udc.wire.ids import MAX_NUMBER
+from udc.wire.plain import read_plain
 from udc.wire.words import MESSAGE_TYPES, moment
 
 UDC_VERSION = "1.0"
@@ -27,12 +27,7 @@ TypeForAction: TypeAlias = Callable[[str | None], MessageType | None]
 _Optional: TypeAlias = tuple[
     str | None, str | None, int | None, datetime | None, int, int, DropletId | None, Priority, str | None
 ]
-_NORMAL = Priority.NORMAL
 _TEXT_OR_NULL = (str, type(None))
-_PLAIN = frozenset(
-    {"message_type", "payload", "trace_id", "timestamp", "source", "target", *fields.OPTIONAL, *fields.UNKEPT}
-)
-"""Every field of the contract's own form; each of them is read by a reader, and none of those passes infinity."""
 _WRITTEN = frozenset({MessageType.STATUS, MessageType.EVENT, MessageType.COMMAND, MessageType.QUERY})
 
 
@@ -57,13 +52,13 @@ def decode_message(
         InvalidRequest: malformed; names the field.
         Forbidden: it carries two identities that contradict each other; names the field.
     """
-    envelope = json_text.parse_unchecked(body)
-    if type(envelope) is not dict:
-        raise InvalidRequest.field("body", "must be a JSON object")
-    if envelope.keys() <= _PLAIN:  # so nothing marks another form, and no number passes but those in the payload
-        json_text.check_numbers(envelope.get("payload"))
-        return _read_contract(envelope, me, ambient, len(body))
-    json_text.check_numbers(envelope)
+    plain = read_plain(body)
+    return plain if plain is not None else _read_any(body, me, ambient, type_for_action)
+
+
+def _read_any(body: bytes, me: DropletId, ambient: Ambient, type_for_action: TypeForAction | None) -> Message:
+    """The long way: every form, and what is wrong with one that cannot be read."""
+    envelope = json_text.parse_object(body)
     form = forms.recognise(envelope)
     if form == forms.CONTRACT:
         return _read_contract(envelope, me, ambient, len(body))
@@ -71,21 +66,15 @@ def decode_message(
 
 
 def _read_contract(envelope: dict[str, Any], me: DropletId, ambient: Ambient, size: int) -> Message:  # Any: JSON
-    """Read on every message: what is right at first sight is not asked twice, the readers of `fields` do the rest."""
-    get = envelope.get
-    message_type = _message_type(get("message_type"), "message_type")
-    payload = get("payload")
+    message_type = _message_type(envelope.get("message_type"), "message_type")
+    payload = envelope.get("payload")
     if type(payload) is not dict:
         raise InvalidRequest.field("payload", "is missing" if "payload" not in envelope else "must be a JSON object")
-    source, target, trace_id, stamp = get("source"), get("target"), get("trace_id"), get("timestamp")
-    if type(source) is not int or source < 1 or source > MAX_NUMBER:
-        source = forms.id_in(envelope, "source", me=me)
-    if type(target) is not int or target < 1 or target > MAX_NUMBER:
-        target = forms.id_in(envelope, "target", me=me)
+    optional = _optional(envelope, fields.OPTIONAL)
     _check_unkept(envelope)
-    if "message_type" in payload:
-        payload = _unwrapped(payload)
+    payload = _unwrapped(payload)
     action, data = choose(payload)
+    trace_id, stamp = envelope.get("trace_id"), envelope.get("timestamp")
     return received(
         message_type,
         payload,
@@ -93,9 +82,9 @@ def _read_contract(envelope: dict[str, Any], me: DropletId, ambient: Ambient, si
         ambient.now() if stamp is None else moment(stamp),
         action,
         data,
-        source,
-        target,
-        *_optional(envelope, fields.OPTIONAL),
+        forms.id_in(envelope, "source", me=me),
+        forms.id_in(envelope, "target", me=me),
+        *optional,
         forms.CONTRACT,
         size,
     )
@@ -177,29 +166,17 @@ def _optional(envelope: Mapping[str, Any], readers: Mapping[str, fields.Reader])
     message_id, correlation_id, timeout_ms = get("message_id"), get("correlation_id"), get("timeout_ms")
     deadline, attempt, hops = get("deadline"), get("attempt"), get("hops")
     on_behalf_of, priority, reply_to = get("on_behalf_of"), get("priority"), get("reply_to")
-    # What most messages bring is let through here; whatever is unusual, or wrong, the readers look at.
-    if message_id is not None and (type(message_id) is not str or not 0 < len(message_id) <= fields.MAX_ID):
-        message_id = readers["message_id"](message_id, "message_id")
-    if correlation_id is not None:
-        correlation_id = readers["correlation_id"](correlation_id, "correlation_id")
-    if timeout_ms is not None and (type(timeout_ms) is not int or not 0 <= timeout_ms <= fields.MAX_COUNT):
-        timeout_ms = readers["timeout_ms"](timeout_ms, "timeout_ms")
-    if deadline is not None:
-        deadline = readers["deadline"](deadline, "deadline")
-    if attempt is None:
-        attempt = 1
-    elif type(attempt) is not int or not 0 < attempt <= fields.MAX_COUNT:
-        attempt = readers["attempt"](attempt, "attempt")
-    if hops is None:
-        hops = 0
-    elif type(hops) is not int or not 0 <= hops <= fields.MAX_COUNT:
-        hops = readers["hops"](hops, "hops")
-    if on_behalf_of is not None:
-        on_behalf_of = readers["on_behalf_of"](on_behalf_of, "on_behalf_of")
-    priority = _NORMAL if priority is None or priority == "normal" else readers["priority"](priority, "priority")
-    if reply_to is not None:
-        reply_to = readers["reply_to"](reply_to, "reply_to")
-    return message_id, correlation_id, timeout_ms, deadline, attempt, hops, on_behalf_of, priority, reply_to
+    return (
+        None if message_id is None else readers["message_id"](message_id, "message_id"),
+        None if correlation_id is None else readers["correlation_id"](correlation_id, "correlation_id"),
+        None if timeout_ms is None else readers["timeout_ms"](timeout_ms, "timeout_ms"),
+        None if deadline is None else readers["deadline"](deadline, "deadline"),
+        1 if attempt is None else readers["attempt"](attempt, "attempt"),
+        0 if hops is None else readers["hops"](hops, "hops"),
+        None if on_behalf_of is None else readers["on_behalf_of"](on_behalf_of, "on_behalf_of"),
+        Priority.NORMAL if priority is None else readers["priority"](priority, "priority"),
+        None if reply_to is None else readers["reply_to"](reply_to, "reply_to"),
+    )
 
 
 def compose(

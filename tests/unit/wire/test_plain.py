@@ -1,0 +1,149 @@
+"""What is read in one step is read as the long way reads it, and the long way is gone for everything else."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.wire.test_decode import FLAT, NOW
+from udc._ids import seeded
+from udc.messages import Message, MessageType, Priority
+from udc.wire import envelope
+from udc.wire.plain import read_plain
+
+FULL: dict[str, Any] = {
+    **FLAT,
+    "message_id": "m-1",
+    "correlation_id": "c-1",
+    "timeout_ms": 2000,
+    "deadline": "2025-01-02T03:04:06Z",
+    "attempt": 2,
+    "hops": 3,
+    "on_behalf_of": 9,
+    "priority": "high",
+    "reply_to": "http://x",
+    "udc_version": "1.0",
+    "signature": "unsigned",
+}
+
+
+def long_way(body: bytes) -> Message:
+    return envelope._read_any(body, 10, seeded(1, NOW.timestamp), None)
+
+
+@pytest.mark.parametrize("message", [FLAT, FULL], ids=["least", "all"])
+def test_our_own_kinds_messages_are_read_in_one_step(message: dict[str, Any]) -> None:
+    body = json.dumps(message).encode()
+    found = read_plain(body)
+    assert found is not None
+    assert found == long_way(body)
+    assert type(found) is Message
+    with pytest.raises(AttributeError):
+        found.hops = 0  # type: ignore[misc]  # frozen, as any other
+
+
+def test_every_field_is_there() -> None:
+    found = read_plain(json.dumps(FULL).encode())
+    assert found is not None
+    assert (found.message_type, found.priority) == (MessageType.COMMAND, Priority.HIGH)
+    assert (found.attempt, found.hops, found.timeout_ms, found.on_behalf_of) == (2, 3, 2000, 9)
+    assert found.deadline == datetime(2025, 1, 2, 3, 4, 6, tzinfo=UTC)
+    assert (found.action, found.data) == ("crop", {"width": 5})
+    assert found.size == len(json.dumps(FULL))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"type": "command"},
+        {"from_service": "x"},
+        {"metadata": {"source_droplet_id": 4}},
+        {"made_up": 1},
+        {"source": "14"},
+        {"source": True},
+        {"source": 0},
+        {"source": None},
+        {"target": 2**63},
+        {"message_type": "task"},
+        {"message_type": "COMMAND"},
+        {"payload": []},
+        {"payload": {"message_type": "x", "payload": {}}},
+        {"payload": {"deep": [{"big": float("inf")}]}},
+        {"trace_id": "job-7"},
+        {"trace_id": FLAT["trace_id"] + "\n"},
+        {"timestamp": 5},
+        {"timestamp": "2025-01-02"},
+        {"timestamp": "2025-01-02T03:04:05+02:00"},
+        {"deadline": "2025-01-02T03:04:05"},
+        {"deadline": "soon"},
+        {"message_id": ""},
+        {"message_id": "x" * 129},
+        {"timeout_ms": -1},
+        {"timeout_ms": 1.0},
+        {"timeout_ms": True},
+        {"attempt": 0},
+        {"hops": 2**53},
+        {"priority": "urgent"},
+        {"signature": 5},
+    ],
+    ids=lambda changes: json.dumps(changes)[:60],
+)
+def test_the_unusual_goes_the_long_way(changes: dict[str, Any]) -> None:
+    body = json.dumps({**FULL, **changes}).replace("Infinity", "1e999").encode()
+    assert read_plain(body) is None
+
+
+@pytest.mark.parametrize("key", ["message_type", "payload", "trace_id", "timestamp"])
+def test_so_does_what_lacks_something(key: str) -> None:
+    assert read_plain(json.dumps({name: value for name, value in FLAT.items() if name != key}).encode()) is None
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"\xff", b'{"a":NaN}', b"[" * 300])
+def test_so_does_what_is_no_message(body: bytes) -> None:
+    assert read_plain(body) is None
+
+
+def test_of_duplicate_keys_the_last_wins_either_way() -> None:
+    body = json.dumps(FLAT)[:-1] + ', "source": 15, "hops": 1, "hops": 2, "payload": {"type": "a", "type": "b"}}'
+    found = read_plain(body.encode())
+    assert found is not None
+    assert found == long_way(body.encode())
+    assert (found.source, found.hops, found.action) == (15, 2, "b")
+
+
+ODD = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-5, 5),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=5),
+    st.sampled_from(["query", "high", "14", "droplet-14", FLAT["trace_id"], FLAT["timestamp"]]),
+    st.dictionaries(st.sampled_from(["action", "type", "data", "payload", "message_type"]), st.integers(), max_size=3),
+    st.lists(st.floats(), max_size=2),
+)
+
+
+@given(st.dictionaries(st.sampled_from([*FULL, "type", "metadata", "from_service", "made_up"]), ODD, max_size=3))
+def test_both_ways_read_the_same(changes: dict[str, Any]) -> None:
+    body = json.dumps({**FULL, **changes}).encode()
+    found = read_plain(body)
+    if found is not None:
+        assert found == long_way(body)
+
+
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3)
+NAMES = st.text(max_size=3)
+
+
+@given(st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3)))
+def test_both_ways_read_the_same_payload(value: Any) -> None:
+    body = json.dumps({**FLAT, "payload": {"type": "x", "data": value}}).encode()
+    found = read_plain(body)
+    if found is not None:
+        assert found == long_way(body)
