@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from tests.journeys.programs import Programs, meeting_point, until
 from udc.cli.app import app
 
-pytestmark = pytest.mark.timeout(40)
+pytestmark = pytest.mark.timeout(60)
 """The first test starts the processes of all: slow where many share a machine."""
 
 WORKER = '''
