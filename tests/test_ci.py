@@ -63,7 +63,7 @@ def test_a_warning_is_an_error() -> None:
 
 
 def test_a_test_that_hangs_is_ended(request: pytest.FixtureRequest) -> None:
-    assert float(request.config.getini("timeout")) == 10
+    assert 0 < float(request.config.getini("timeout")) <= 60
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from udc.testing import mesh
 
 ROOT = Path(__file__).parents[1]
 
-pytestmark = pytest.mark.timeout(30)
+pytestmark = pytest.mark.timeout(60)
 """Whole processes are started here, each of which imports everything: slow where many share a machine."""
 
 

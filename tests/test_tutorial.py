@@ -17,7 +17,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-pytestmark = pytest.mark.timeout(30)
+pytestmark = pytest.mark.timeout(60)
 """Whole processes are started here, each of which imports everything: slow where many share a machine."""
 PAGE = (ROOT / "docs" / "tutorial" / "first-droplet.md").read_text("utf-8")
 FILES = dict(re.findall(r"as `(\w+\.py)`:\n\n(?:<!--[^\n]*-->\n)?```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE))

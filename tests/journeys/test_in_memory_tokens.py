@@ -13,7 +13,7 @@ from udc import Context, Droplet, PeerError, query
 from udc.instrument import AuthenticationFailed, KeysFetched, TokenFailed, TokenRenewed
 from udc.testing import Keys, World, mesh
 
-pytestmark = [virtual_time, pytest.mark.timeout(30)]
+pytestmark = [virtual_time, pytest.mark.timeout(60)]
 HOUR = 3600
 
 
@@ -50,7 +50,7 @@ async def test_a_refused_token_is_renewed_once() -> None:
         assert len(_renewals(world, "fullpotential.droplets/51")) == 2
 
 
-@pytest.mark.timeout(30)
+@pytest.mark.timeout(60)
 async def test_tokens_are_renewed_in_the_background_while_calls_go_on() -> None:
     async with mesh(Front(), Back()) as world:
         began = anyio.current_time()

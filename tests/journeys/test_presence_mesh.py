@@ -23,7 +23,7 @@ from udc.instrument import PresenceChanged, RegistrationFailed
 from udc.testing import FakeRegistry, World, mesh
 from udc.transports.memory import MemoryNetwork
 
-pytestmark = [virtual_time, pytest.mark.timeout(30)]
+pytestmark = [virtual_time, pytest.mark.timeout(60)]
 
 
 class Echo(Droplet):

@@ -185,7 +185,7 @@ def _token(key: SigningKey) -> str:
     )
 
 
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize("prefix", [False, True], ids=["root", "path"])
 def test_a_droplet_behind_nginx(programs: Programs, prefix: bool) -> None:
     with proxied(programs, prefix=prefix) as house:

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from tests.journeys.programs import Programs, meeting_point, until
 from udc.cli.app import app
 
-pytestmark = pytest.mark.timeout(40)
+pytestmark = pytest.mark.timeout(60)
 """The first test starts the processes of all: slow where many share a machine."""
 
 WORKER = '''
@@ -107,6 +107,16 @@ def test_a_task_that_fails_is_code_1_and_says_why(world: Programs) -> None:
     assert "failed  TOO_LATE: it is too late" in err.splitlines()[-1]
     (task,) = told(world, "ls", "--status", "failed", "--type", "refuse")
     assert asked(world, "watch", task["task_id"])[:2] == (1, "failed  TOO_LATE: it is too late\n")
+
+
+def test_a_type_that_nobody_offers_is_told(world: Programs) -> None:
+    """A slip in the type would else be waited for without a word."""
+    code, out, err = asked(world, "create", "ad", "numbers:=[1]")
+
+    assert (code, "is pending" in out) == (0, True)
+    assert err == "udc: no droplet offers 'ad' now; the task waits for one that does\n"
+    assert asked(world, "cancel", out.split()[1])[0] == 0
+    assert asked(world, "create", "ad", "--capability", "add", "--max-retries", "0")[2] == ""
 
 
 def test_the_beginning_of_an_id_will_do_where_it_is_the_only_one(world: Programs) -> None:

@@ -121,7 +121,7 @@ class Visitor:
             thread.join(8)
 
 
-@pytest.mark.timeout(30)
+@pytest.mark.timeout(60)
 def test_a_change_is_served_and_no_connection_is_refused(page: Page) -> None:
     visitor = Visitor(page.url)
     with visitor.visiting():
@@ -136,7 +136,7 @@ def test_a_change_is_served_and_no_connection_is_refused(page: Page) -> None:
     assert visitor.answered > 3
 
 
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(60)
 def test_a_mistake_is_shown_and_waits_for_the_next_change(page: Page) -> None:
     """Who connects while nothing serves is answered by what serves next."""
     page.write("from udc import Droplet\nclass Page(Droplet:\n")

@@ -5,17 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 from udc._ids import system
 from udc.cli.connection import Operator, speak
-from udc.cli.faults import Usage
+from udc.cli.faults import Usage, say
 from udc.cli.place import Place
 from udc.clients.orchestrator import OrchestratorClient, orchestrator_at
-from udc.clients.orchestrator_records import TaskPage, TaskRecord
+from udc.clients.orchestrator_records import NewTask, TaskPage, TaskRecord, TaskState
 from udc.clients.peer_http import PeerHttp
 from udc.errors import UdcError, UnknownPeer
 from udc.messages import Peer
+from udc.wire import json_text
 
 T = TypeVar("T")
 
@@ -67,6 +68,26 @@ async def _whereabouts(operator: Operator) -> Peer:
             "'udc mesh' runs one, and orchestrator.id or ORCHESTRATOR_URL name another",
             peer=section.id,
         ) from error
+
+
+async def create(client: OrchestratorClient, task: NewTask) -> TaskRecord:
+    """Give the task, and say on stderr when there is nobody who could do it, as after a slip in its type."""
+    made = await client.create(task)
+    wanted = task.required_capability or task.task_type
+    if made.status == TaskState.PENDING and not await _is_offered(client, wanted):
+        say(f"no droplet offers {wanted!r} now; the task waits for one that does")
+    return made
+
+
+async def _is_offered(client: OrchestratorClient, capability: str) -> bool:
+    try:
+        workers = (await client.queue()).get("workers")
+    except UdcError:  # the task is given, which was the point; and a foreign Orchestrator may not know this call
+        return True
+    if not isinstance(workers, list):
+        return True
+    rows = map(json_text.as_mapping, cast("list[object]", workers))
+    return any(capability in (row.get("capabilities") or ()) for row in rows)
 
 
 async def page(client: OrchestratorClient, *, status: str | None, task_type: str | None, limit: int) -> TaskPage:

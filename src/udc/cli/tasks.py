@@ -109,7 +109,7 @@ def create(
             max_retries=max_retries,
         )
         place = find_mesh(registry=registry, data=data, operator=speak_as)
-        made = tasking.ask(place, lambda client: client.create(task), seconds=timeout)
+        made = tasking.ask(place, lambda client: tasking.create(client, task), seconds=timeout)
         if wait:
             done = watching.awaited(place, made, seconds=timeout)
             watching.put_end(done, as_json=json)

@@ -65,6 +65,7 @@ class Instrument:
         if takers is None:
             takers = self._find(type(event))
         untold = iter(takers)
+        take: Callable[[Any], None] | None = None  # Any: as above
         while True:
             try:
                 for take in untold:

@@ -121,7 +121,7 @@ class Reporter:
         wait = self._ambient.chance() * min(_CAP_SECONDS, _BASE_SECONDS * float(2 ** min(failures - 1, 10)))
         _log.warning(
             "task report not delivered, trying again",
-            extra={"report": report.payload["type"], "error": str(error), "wait_seconds": wait},
+            extra={"report": report.payload["type"], "error": str(error), "wait_seconds": round(wait, 3)},
         )
         ended = self._last is not None
         with anyio.move_on_after(wait):

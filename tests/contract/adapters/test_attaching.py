@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import MutableMapping
 from typing import Any
 
 import pytest
@@ -411,7 +412,7 @@ class TestPrincipals:
         async def receive() -> dict[str, Any]:
             return {"type": "websocket.connect"}
 
-        async def send(event: dict[str, Any]) -> None:
+        async def send(event: MutableMapping[str, Any]) -> None:
             told.append(event["type"])
 
         app = Starlette(routes=[WebSocketRoute("/chat", chat)])

@@ -69,7 +69,7 @@ def request(path: str, body: bytes = b"") -> bytes:
     return f"{head}Content-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode() + body
 
 
-@pytest.mark.timeout(30)
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize(
     ("adapter", "server", "number"),
     [

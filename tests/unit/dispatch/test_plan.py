@@ -245,7 +245,7 @@ def test_a_method_without_self_is_refused() -> None:
 
 def test_data_in_the_place_of_self_is_refused() -> None:
     def method(steward: str) -> None: ...
-    def unconventional(this, steward: str) -> None: ...
+    def unconventional(this, steward: str) -> None: ...  # type: ignore[no-untyped-def]
 
     with pytest.raises(DefinitionError, match="its first parameter is 'steward'; write `self` before it, or make it a"):
         plan(method, bound=True)

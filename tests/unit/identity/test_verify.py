@@ -306,11 +306,11 @@ def test_attacks_are_refused(verifier: TokenVerifier, key: SigningKey, other_key
 def test_a_hundred_kilobytes_are_refused_without_a_look(verifier: TokenVerifier, key: SigningKey) -> None:
     token = key.sign(claims(sub="x" * 75_000))
     assert len(token) > 100_000
-    before = time.perf_counter()
+    before = time.process_time()
     for _ in range(1000):
         with pytest.raises(Unauthorized):
             at_once(verifier.verify(token))
-    assert time.perf_counter() - before < 1
+    assert time.process_time() - before < 1
 
 
 def test_a_missing_kid_is_enough_only_for_a_single_key(

@@ -52,7 +52,8 @@ class Hearing:
         """
         word = read(TaskWord, to_json(message.payload))
         source = message.source if message.source is not None else "nobody"
-        self._pollers.heard(source)
+        if self._pollers.alive(source):  # one that has been silent may have been set up anew, and does not poll
+            self._pollers.heard(source)
         what, now = self._kinds[str(message.action)], self._ambient.wall()
         try:
             task = await self._book.change(word.task_id.lower(), lambda found: what(found, source, word, now))

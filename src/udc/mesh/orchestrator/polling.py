@@ -52,10 +52,6 @@ class Pollers:
         for droplet_id, record in await store.pollers():
             self._known[droplet_id] = _Known(from_json(record), self._clock())
 
-    def knows(self, droplet_id: DropletId) -> bool:
-        """Whether it has registered as one that polls."""
-        return droplet_id in self._known
-
     def alive(self, droplet_id: DropletId) -> bool:
         """Whether it was heard of in the last 90 s."""
         known = self._known.get(droplet_id)

@@ -103,7 +103,8 @@ class Workers:
             if capability in capabilities:
                 yield Holder(droplet_id=droplet_id, attempt=0, polls=True)
         for known in self._directory.known(capability=capability):
-            if known.key in self._core or self._pollers.knows(known.key):
+            # One that polled once, and does so no more, has been set up anew: it is asked like the others.
+            if known.key in self._core or self._pollers.alive(known.key):
                 continue
             for instance in known.instances:
                 peer = instance.peer
@@ -136,7 +137,7 @@ class Workers:
         """Everybody who can be given tasks, for people."""
         rows: list[dict[str, Any]] = []  # Any: JSON values
         for known in self._directory.known():
-            if known.key not in self._core and not self._pollers.knows(known.key) and known.peer.capabilities:
+            if known.key not in self._core and not self._pollers.alive(known.key) and known.peer.capabilities:
                 load = sum(self._book.load(known.key, each.peer.instance_id) for each in known.instances)
                 rows.append({"droplet_id": known.key, "capabilities": [*known.peer.capabilities], "load": load})
         for droplet_id, capabilities in self._pollers.active():

@@ -500,3 +500,15 @@ async def test_a_droplet_of_the_other_style_fetches_its_tasks() -> None:
     assert (failing["status"], failing["attempt"]) == ("failed", 1)
     assert pushed == []
     assert worker.done.count("a") == 1
+
+
+async def test_who_polled_once_and_does_so_no_more_is_asked_like_the_others() -> None:
+    async with tasks(Worker) as desk:
+        poller = {"droplet_id": 31, "capabilities": ["work"]}
+        assert (await desk.world.request("POST", "Orchestrator", "/droplets/register", json=poller)).status == 201
+        first = await desk.create("a")
+        await anyio.sleep(1)
+        assert (await desk.get(first))["status"] == "assigned"
+        records = [await desk.end(each) for each in (first, await desk.create("b"), await desk.create("c"))]
+
+    assert [record["status"] for record in records] == ["completed"] * 3
