@@ -173,11 +173,14 @@ def test_what_has_arrived_in_the_same_moment_is_not_lost(run: Any) -> None:
         sender, receiver = anyio.create_memory_object_stream[str](1)
 
         def both() -> None:
+            if not receiver.statistics().tasks_waiting_receive:
+                asyncio.get_running_loop().call_soon(both)
+                return
             sender.send_nowait("item")
             flight.cancel_all()
 
         with sender, receiver, flight.enter("t") as work:
-            asyncio.get_running_loop().call_later(0.001, both)
+            asyncio.get_running_loop().call_soon(both)
             got.append(await receiver.receive())
             await anyio.sleep_forever()
         return work.ending()
