@@ -50,7 +50,7 @@ def bare_tasks() -> Callable[[], BareTask | None]:
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:  # no event loop of asyncio's
-        state_of = None
+        return lambda: None
     if state_of is None:
         return lambda: None
     current_task = asyncio.current_task
