@@ -545,3 +545,15 @@ def config_file(directory: Path, **content: Any) -> Path:
     path = directory / "udc_config.json"
     path.write_text(json.dumps(content))
     return path
+
+
+async def all_blocked() -> None:
+    """Wait until every task waits for something.
+
+    anyio's own look is repeated every 0.1 s, and so is a server's housekeeping: in step, they would meet for ever.
+    """
+    while True:
+        with anyio.move_on_after(0.05):
+            await anyio.wait_all_tasks_blocked()
+            return
+        await anyio.sleep(0.013)

@@ -11,7 +11,7 @@ import pytest
 from anyio.abc import SocketStream
 
 from tests.contract import served
-from tests.contract.served import ME, Answer, Client, Sample, World, envelope, settings, token, until
+from tests.contract.served import ME, Answer, Client, Sample, World, all_blocked, envelope, settings, token, until
 from udc import Droplet, asgi, command
 from udc._types import UNSET
 from udc.errors import ConfigError
@@ -524,7 +524,7 @@ async def test_a_caller_that_leaves_does_not_end_accepted_work(world: World) -> 
         )
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(connection.run)
-            await anyio.wait_all_tasks_blocked()
+            await all_blocked()
             tasks.cancel_scope.cancel()  # as some servers do when the caller leaves
             droplet.go_on.set()
     else:

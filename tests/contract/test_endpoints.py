@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from tests.contract import served
-from tests.contract.served import ME, Client, Extended, Sample, World, envelope, extra_rows, token
+from tests.contract.served import ME, Client, Extended, Sample, World, all_blocked, envelope, extra_rows, token
 from udc import Droplet, Endpoint, HttpRequest, HttpResponse
 from udc._wiring.surroundings import Surroundings
 from udc.errors import DefinitionError
@@ -410,7 +410,7 @@ async def test_task_is_accepted_once_per_attempt(world: World) -> None:
         assert (answer.status, answer.json()) == (200, {"status": "accepted", "task_id": "t-1"})
     older = await client("POST", "/task", bearer=orchestrator, json={**asked, "attempt": 1})
     assert (older.status, older.code) == (409, "CONFLICT")
-    await anyio.wait_all_tasks_blocked()
+    await all_blocked()
     assert droplet.ran == ["work"]
 
 

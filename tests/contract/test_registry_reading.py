@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 import pytest
 
-from tests.contract.served import Answer, Connection, World, anyio_backend, http_scope, server, way, world
+from tests.contract.served import Answer, Connection, World, all_blocked, anyio_backend, http_scope, server, way, world
 from tests.unit.mesh.registry.kit import SECRET, Mesh, body, registry, serve
 
 __all__ = ["anyio_backend", "server", "way", "world"]
@@ -194,9 +194,9 @@ async def test_a_long_poll_waits_for_what_concerns_it(world: World) -> None:
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(poll)
-        await anyio.wait_all_tasks_blocked()
+        await all_blocked()
         await mesh.register(body(16, capabilities=["mail"]))
-        await anyio.wait_all_tasks_blocked()
+        await all_blocked()
         assert heard == []
         await mesh.register(body(14, capabilities=["crop"]))
 
@@ -214,7 +214,7 @@ async def test_a_stop_answers_who_waits(world: World) -> None:
     with anyio.fail_after(5):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(poll)
-            await anyio.wait_all_tasks_blocked()
+            await all_blocked()
             world.lives[-1].stop.set()
 
     assert changes_of(heard[0]) == []

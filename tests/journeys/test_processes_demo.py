@@ -196,11 +196,17 @@ def test_killed_it_leaves_nothing(tours: Tours, end: Callable[[Program], Any]) -
             "return self._grams\n\n    @command",
             "await __import__('anyio').sleep_forever()\n\n    @command",
             "event",
-            "Pantry did not answer query 'flour' within 5 s",
+            # Whose clock is first: that of the caller, or Pantry's own.
+            r"Pantry (did not answer query 'flour' within 5 s|answered 504 TIMEOUT)",
             id="does not answer",
         ),
         pytest.param(
-            "oven.py", "import anyio", "import nonsense", "droplets", "Oven did not start (exit code 2)", id="no start"
+            "oven.py",
+            "import anyio",
+            "import nonsense",
+            "droplets",
+            r"Oven did not start \(exit code 2\)",
+            id="no start",
         ),
     ],
 )
@@ -218,5 +224,5 @@ def test_a_droplet_that_fails_ends_it_with_the_reason(
     *_, failed, whole = map(json.loads, lines)
     assert (code, whole["ok"]) == (1, False)
     assert failed["step"] == step
-    assert reason in failed["error"]
+    assert re.search(reason, failed["error"])
     assert tours.left() == []

@@ -12,7 +12,7 @@ import pytest
 
 from tests.contract.adapters.droplets import Everything
 from tests.contract.adapters.hosts import KINDS, BrokenOff, Host, Kind, Stream, Streamed, hosting
-from tests.contract.served import Connection, envelope, http_scope, token, until
+from tests.contract.served import Connection, all_blocked, envelope, http_scope, token, until
 
 
 @pytest.fixture(scope="module", params=KINDS, ids=str)
@@ -141,7 +141,7 @@ async def test_a_slow_body_is_waited_for(host: Host) -> None:
     stream = await host.connect()
     await stream.send(_request("POST", "/message", b"", length=len(whole)))
     for part in halves:
-        await anyio.wait_all_tasks_blocked()
+        await all_blocked()
         await stream.send(part)
     assert (await _answer_on(stream)).startswith(b"HTTP/1.1 200")
 
