@@ -30,15 +30,29 @@ class TooLate(Exception):
     """The body has not arrived in its time."""
 
 
-def begin(receive: Receive) -> Event | Awaitable[Event]:
-    """The server's next event, if it is there without waiting; else what to await for it, once."""
-    waiting = receive()
-    if not isinstance(waiting, CoroutineType):
-        return waiting  # a server's own kind of awaitable, which cannot be gone through by hand
+def may_begin() -> bool:
+    """Whether the loop that runs lets an awaitable be gone through by hand, as asyncio's do.
+
+    Trio insists that time limits nest, and `receive` may have begun one of its own.
+    """
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return waiting  # trio insists that time limits nest, and `receive` may have begun one of its own
+        return False
+    return True
+
+
+def begin(receive: Receive, *, by_hand: bool | None = None) -> Event | Awaitable[Event]:
+    """The server's next event, if it is there without waiting; else what to await for it, once.
+
+    Args:
+        by_hand: what `may_begin` says, for who has asked it once: in Python 3.11 it asks the kernel each time.
+    """
+    waiting = receive()
+    if not isinstance(waiting, CoroutineType):
+        return waiting  # a server's own kind of awaitable, which cannot be gone through by hand
+    if not (may_begin() if by_hand is None else by_hand):
+        return waiting
     try:
         asked = waiting.send(None)
     except StopIteration as done:

@@ -12,6 +12,13 @@ def draft_of(frozen: type[Any]) -> type[Any]:  # Any: a draft has the attributes
     them that costs as much as parsing the envelope they came from. A draft is filled by plain assignment, all of its
     attributes, and is then made the value: `draft.__class__ = Message`. (Python allows that where two classes have the
     same bases and the same slots.) From then on it is frozen like any other.
+
+    Raises:
+        TypeError: a base has a `__setattr__` or `__delattr__` of its own, which makes setting dear, or forbids it.
     """
-    plain = {"__slots__": frozen.__slots__, "__setattr__": object.__setattr__, "__doc__": frozen.__doc__}
-    return type(f"{frozen.__name__}Draft", frozen.__bases__, plain)
+    draft = type(
+        f"{frozen.__name__}Draft", frozen.__bases__, {"__slots__": frozen.__slots__, "__doc__": frozen.__doc__}
+    )
+    if any(getattr(draft, name) is not getattr(object, name) for name in ("__setattr__", "__delattr__")):
+        raise TypeError(f"a base of {frozen.__name__} has a __setattr__ or __delattr__ of its own")
+    return draft

@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol, TypeAlias
 import anyio
 from anyio.abc import TaskStatus
 
-from udc._bodies import CallerLeft, Event, Receive, TooLarge, TooLate, abandon, begin, read, whole
+from udc._bodies import CallerLeft, Event, Receive, TooLarge, TooLate, abandon, begin, may_begin, read, whole
 from udc._foreign_server import heeded
 from udc._ids import system
 from udc.errors import LifecycleError, NotReady
@@ -74,12 +74,14 @@ class App:
         self._droplet: Hostable | None = droplet
         self._hosted: Hosted | None = None
         self._names = HeaderNames()
+        self._by_hand: bool | None = None
 
     @classmethod
     def of(cls, hosted: Hosted) -> App:
         """The application of a droplet whose life somebody else looks after; it has no lifespan."""
         app = cls.__new__(cls)
-        app._droplet, app._hosted, app._names = None, hosted, HeaderNames()  # noqa: SLF001 - a constructor
+        app._droplet, app._hosted = None, hosted  # noqa: SLF001 - a constructor
+        app._names, app._by_hand = HeaderNames(), None  # noqa: SLF001 - likewise
         return app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -93,6 +95,7 @@ class App:
             await send({"type": "websocket.close", "code": 1000})
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
+        self._by_hand = may_begin()
         await receive()
         started = False
         try:
@@ -120,7 +123,9 @@ class App:
             return
         surface = hosted.surface
         try:
-            response = await _take_body(request, receive, surface, scope)
+            if (by_hand := self._by_hand) is None:
+                by_hand = self._by_hand = may_begin()  # an application lives in one loop at a time
+            response = await _take_body(request, receive, surface, scope, by_hand)
         except CallerLeft:
             return  # half a request: nothing runs, and nobody would read the answer
         if response is None:
@@ -196,9 +201,15 @@ def request_of(scope: Scope) -> HttpRequest:
     return _request({"method": "GET", **scope}, HeaderNames())
 
 
-async def _take_body(request: HttpRequest, receive: Receive, surface: Surface, scope: Scope) -> HttpResponse | None:
+async def _take_body(
+    request: HttpRequest,
+    receive: Receive,
+    surface: Surface,
+    scope: Scope,
+    by_hand: bool,
+) -> HttpResponse | None:
     """Give the request its body; the answer to one that gets none."""
-    begun = begin(receive)
+    begun = begin(receive, by_hand=by_hand)
     limit = surface.max_body_bytes
     try:
         body = whole(begun, limit)

@@ -5,11 +5,24 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import logging
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from udc import instrument
-from udc.instrument import ConfigReloaded, Event, Instrument, PhaseChanged, ServiceRecovered
+from udc.instrument import (
+    ConfigReloaded,
+    Event,
+    Instrument,
+    MessageHandled,
+    Only,
+    PhaseChanged,
+    RequestAnswered,
+    ServiceRecovered,
+    message_handled,
+    request_answered,
+)
 from udc.lifecycle import Phase
 
 KINDS = [kind for kind in vars(instrument).values() if inspect.isclass(kind) and issubclass(kind, Event)]
@@ -43,6 +56,65 @@ def test_every_hook_gets_every_event_in_order() -> None:
     source.emit(other)
 
     assert seen == [("a", HAPPENED), ("b", HAPPENED), ("a", other), ("b", other)]
+
+
+def test_a_choosy_hook_hears_what_it_takes_and_is_asked_once() -> None:
+    asked: list[type[Event]] = []
+    heard: list[Event] = []
+
+    class Picky:
+        def __call__(self, event: Event, /) -> None:
+            raise AssertionError("it has a taker")
+
+        def taker(self, kind: type[Event], /) -> Callable[[Any], None] | None:
+            asked.append(kind)
+            return heard.append if kind is ServiceRecovered else None
+
+    source = Instrument([Picky()])
+    for _ in range(2):
+        source.emit(HAPPENED)
+        source.emit(ConfigReloaded(changed=()))
+
+    assert heard == [HAPPENED, HAPPENED]
+    assert asked == [ServiceRecovered, ConfigReloaded]
+
+
+def test_a_hook_of_a_function_for_each_kind() -> None:
+    heard: list[Event] = []
+    only = Only({ServiceRecovered: heard.append})
+    for tell in (Instrument([only]).emit, only):
+        tell(HAPPENED)
+        tell(ConfigReloaded(changed=()))
+
+    assert heard == [HAPPENED, HAPPENED]
+
+
+def test_the_quick_makers_make_the_same() -> None:
+    request = RequestAnswered(method="GET", route="/a", status=200, seconds=0.5, trace_id="t", error_code="X")
+    assert request_answered("GET", "/a", 200, 0.5, "t", "X") == request
+    message = MessageHandled(message_type="query", action="a", source=3, seconds=0.5, trace_id="t", error_code=None)
+    assert message_handled("query", "a", 3, 0.5, "t", None) == message
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        message_handled("query", "a", 3, 0.5, "t", None).action = "b"  # type: ignore[misc]  # frozen
+
+
+def test_what_others_hear_does_not_depend_on_one_that_raises(caplog: pytest.LogCaptureFixture) -> None:
+    heard: list[str] = []
+
+    def broken(event: Event) -> None:
+        raise RuntimeError("no")
+
+    hooks = [
+        lambda _: heard.append("first"),
+        broken,
+        lambda _: heard.append("between"),
+        broken,
+        lambda _: heard.append("last"),
+    ]
+    with caplog.at_level(logging.CRITICAL, "udc.instrument"):
+        Instrument(hooks).emit(HAPPENED)
+
+    assert heard == ["first", "between", "last"]
 
 
 def test_a_hook_that_raises_is_logged_and_the_others_still_hear(caplog: pytest.LogCaptureFixture) -> None:
