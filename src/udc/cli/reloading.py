@@ -6,8 +6,9 @@ import json
 import os
 import socket
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
-from importlib.util import find_spec
+from importlib.util import cache_from_source, find_spec
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -187,4 +188,13 @@ class _Reloader:
     def _tell_changes(self) -> None:
         if self._changes:
             say(f"changed: {', '.join(sorted(map(os.path.relpath, self._changes)))}; starting it anew")
+            _forget_compiled(self._changes)
             self._changes.clear()
+
+
+def _forget_compiled(sources: Iterable[Path]) -> None:
+    """Python knows a compiled file's source by size and whole second only: two quick changes look alike to it."""
+    for source in sources:
+        if source.suffix == ".py":
+            with suppress(OSError):
+                Path(cache_from_source(source)).unlink()
