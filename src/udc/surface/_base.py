@@ -174,8 +174,31 @@ class Endpoint:
     response_model: Any = None  # Any: likewise
 
 
+class Shortcut(Protocol):
+    """Answers messages that need no decision; adapters may ask it before they make an `HttpRequest`."""
+
+    async def answer(self, token: bytes, body: bytes, scheme: str) -> bytes | HttpResponse | None:
+        """The body of an answer 200, a refusal, or `None`: hand the request to the surface; nothing has happened.
+
+        Args:
+            token: what follows `Bearer ` in the only `Authorization` header of a `POST /message`.
+            body: whole, within the limit; the request says that it is plain JSON.
+            scheme: `http` or `https`.
+        """
+        ...
+
+    def standing(self, scheme: str) -> Standing:
+        """The headers of an answer 200."""
+        ...
+
+
 class Surface(Protocol):
     """What an adapter hands requests to."""
+
+    @property
+    def express(self) -> Shortcut | None:
+        """A shorter way for messages that need no decision."""
+        ...
 
     @property
     def max_body_bytes(self) -> int:
