@@ -129,10 +129,10 @@ class Express:
             current_context.reset(outer)
         self._in_flight.leave(work)
         receipt = receipt_text(trace_id, self._stamp(), result, True, answer, envelope.get("message_id"), False)
-        try:
-            seconds = self._clock() - begun
-            for tell in self._tallies:
+        seconds = self._clock() - begun
+        for tell in self._tallies:
+            try:
                 tell(quick.action, source, seconds, trace_id)
-        except Exception:  # noqa: BLE001 - a border: an observer must not break what it observes
-            _log.exception("a hook raised")
+            except Exception:  # noqa: BLE001 - a border: an observer must not break what it observes
+                _log.exception("a hook raised", extra={"hook": repr(tell)})
         return receipt
