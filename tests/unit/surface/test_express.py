@@ -7,6 +7,7 @@ import json
 import random
 import re
 import time
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -170,12 +171,12 @@ class Side:
         self.events.clear()
         self.droplet.seen.clear()
         async with asyncio.timeout(5):
-            status, headers, body = await asyncio.get_running_loop().create_task(self._call(request))
+            status, headers, body = await asyncio.get_running_loop().create_task(self.call(request))
         events = [(type(each).__name__, without(asdict(each), "seconds")) for each in self.events]
         seen = (status, headers, stripped(body), events, self.droplet.seen[:], self.counted())
         return CHANGING_TEXTS.sub("…", repr(seen))
 
-    async def _call(self, request: Request) -> tuple[int, Any, bytes]:
+    async def call(self, request: Request) -> tuple[int, Any, bytes]:
         """In a task of its own, as a server's."""
         sent: list[Any] = []
         given = [] if request.bearer is None else [(b"authorization", b"Bearer " + TOKENS[request.bearer].encode())]
@@ -234,7 +235,7 @@ class Twins:
 
 
 @asynccontextmanager
-async def twins(monkeypatch: pytest.MonkeyPatch, **config: Any) -> Any:
+async def twins(monkeypatch: pytest.MonkeyPatch, **config: Any) -> AsyncGenerator[Twins]:
     taken: list[bool] = []
     answer = Express.answer
 
@@ -251,11 +252,11 @@ async def twins(monkeypatch: pytest.MonkeyPatch, **config: Any) -> Any:
                 await each.ask(Request(envelope(), bearer=bearer))
             await each.ask(USUAL["other headers"])  # and the names of headers
         sides[1].parts.surface.express = None
-        yield Twins(*sides, taken)
+        yield Twins(sides[0], sides[1], taken)
 
 
 @asynccontextmanager
-async def side(config: dict[str, Any]) -> Any:
+async def side(config: dict[str, Any]) -> AsyncGenerator[Side]:
     events: list[Event] = []
     droplet = Twin(events.append, {"security.failed_auth_limit": 10_000, **config})
     hosted = droplet._host()
@@ -430,7 +431,7 @@ async def test_a_hook_that_raises_is_logged_and_does_no_harm(
             raise RuntimeError("broken hook")
 
         express._tallies = (broken, lambda *fields: told.append(fields))
-        assert (await asyncio.get_running_loop().create_task(both.short._call(Request(envelope()))))[0] == 200
+        assert (await asyncio.get_running_loop().create_task(both.short.call(Request(envelope()))))[0] == 200
     assert "a hook raised" in caplog.text
     assert [(action, source, trace) for action, source, _, trace in told] == [("greet", 77, TRACE)]
 
@@ -439,7 +440,7 @@ async def test_a_held_query_is_seen_cancelled_and_waited_for(monkeypatch: pytest
     async with twins(monkeypatch) as both:
         for each in (both.short, both.long):
             in_flight = each.parts.dispatcher.in_flight
-            held = asyncio.get_running_loop().create_task(each._call(Request(asking("held"))))
+            held = asyncio.get_running_loop().create_task(each.call(Request(asking("held"))))
             await each.droplet.arrived.wait()
             assert in_flight.cancel_trace(TRACE, by=78) == 0
             assert in_flight.cancel_trace(TRACE, by=77) == 1
@@ -447,7 +448,7 @@ async def test_a_held_query_is_seen_cancelled_and_waited_for(monkeypatch: pytest
             assert (status, json.loads(body)["error"]["code"], in_flight.count) == (409, "CANCELLED", 0)
 
             each.droplet.arrived.clear()
-            free = asyncio.get_running_loop().create_task(each._call(Request(asking("held"))))
+            free = asyncio.get_running_loop().create_task(each.call(Request(asking("held"))))
             await each.droplet.arrived.wait()
             drained = asyncio.get_running_loop().create_task(in_flight.drained())
             await asyncio.sleep(0)
@@ -461,7 +462,7 @@ async def test_a_server_that_cancels_is_obeyed(monkeypatch: pytest.MonkeyPatch) 
     async with twins(monkeypatch) as both:
         for each in (both.short, both.long):
             each.events.clear()
-            held = asyncio.get_running_loop().create_task(each._call(Request(asking("held"))))
+            held = asyncio.get_running_loop().create_task(each.call(Request(asking("held"))))
             await each.droplet.arrived.wait()
             held.cancel()
             with pytest.raises(asyncio.CancelledError):
