@@ -94,6 +94,10 @@ class Everything(served.Extended):
     async def cookies(self, _: HttpRequest) -> HttpResponse:
         return HttpResponse(body=b"{}", headers=(("set-cookie", "a=1"), ("Set-Cookie", "b=2"), ("X-Kind", "grün")))
 
+    @endpoint("GET", "/pinned", "public")
+    async def pinned(self, _: HttpRequest) -> HttpResponse:
+        return HttpResponse(body=b"{}", headers=(("Strict-Transport-Security", "max-age=1; preload"),))
+
     @endpoint("GET", "/teapot", "public")
     async def teapot(self, _: HttpRequest) -> HttpResponse:
         return HttpResponse(status=418, body=b'{"i am": "a teapot"}')
