@@ -77,6 +77,8 @@ class Attachment:
     Attributes:
         rows: its endpoints, by their paths without the prefix; those of its class until it has begun.
         app: answers for it; 503 before it has begun.
+        places: what comes before its paths: the prefix, or nothing, or each in turn.
+        paths: all of them, whole.
 
     Args:
         root_paths: it serves its endpoints without the prefix as well.
@@ -99,7 +101,7 @@ class Attachment:
         self.prefix = prefix
         self.hosted: Hosted | None = None
         self.app: asgi.App = asgi.App(droplet)
-        self._places = ("", prefix) if root_paths and prefix else (prefix,)
+        self.places: tuple[str, ...] = ("", prefix) if root_paths and prefix else (prefix,)
         self._left = left
         self._take(droplet._outline())  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - kept out of users' way
 
@@ -107,7 +109,7 @@ class Attachment:
         self.rows: tuple[Endpoint, ...] = tuple(rows)
         fixed: dict[str, str] = {}
         templates: dict[str, tuple[re.Pattern[str], str]] = {}
-        for place in self._places:
+        for place in self.places:
             for path in {row.path for row in rows if place + row.path not in self._left}:
                 if _NAME.search(path):
                     templates[place + path] = (_pattern(place + path), place)

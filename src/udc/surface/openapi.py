@@ -63,6 +63,7 @@ class OpenApi:
         return {
             "openapi": "3.1.0",
             "info": {"title": self._facts.name, "version": self._facts.version},
+            **({"servers": [{"url": self._facts.endpoint}]} if self._facts.endpoint else {}),
             "paths": paths,
             "components": {
                 "schemas": definitions,
@@ -92,8 +93,8 @@ def _operation(row: Endpoint, schemas: Mapping[tuple[int, JsonSchemaMode], Json]
         answer["content"] = _content(schemas[id(row.response_model), "serialization"])
     error = {"description": "The contract's error", "content": _content(schemas[id(ErrorAnswer), "serialization"])}
     operation: Json = {
-        "operationId": _operation_id(row),
-        "summary": row.summary or _operation_id(row),
+        "operationId": operation_id(row.method, row.path),
+        "summary": row.summary or operation_id(row.method, row.path),
         "responses": {"200": answer, "default": error},
         "security": [] if row.access == "public" else _BEARER,
     }
@@ -113,6 +114,7 @@ def _content(schema: Json) -> Json:
     return {"application/json": {"schema": schema}}
 
 
-def _operation_id(row: Endpoint) -> str:
-    words = re.sub(r"[^a-z0-9]+", "_", row.path.lower()).strip("_")
-    return f"{row.method.lower()}_{words or 'root'}"
+def operation_id(method: str, path: str) -> str:
+    """What an endpoint is called in documents."""
+    words = re.sub(r"[^a-z0-9]+", "_", path.lower()).strip("_")
+    return f"{method.lower()}_{words or 'root'}"
