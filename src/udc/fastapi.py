@@ -17,10 +17,10 @@ from udc.context import Context
 from udc.identity.claims import Principal
 from udc.models import ErrorAnswer
 from udc.surface._base import Endpoint
-from udc.surface.openapi import operation_id
+from udc.surface.openapi import operation_ids, summary
 
 try:
-    from fastapi import FastAPI, Request, Response, Security
+    from fastapi import FastAPI, Query, Request, Response, Security
     from fastapi.routing import APIRoute, iter_route_contexts
     from fastapi.security import HTTPBearer
     from starlette.routing import BaseRoute, Match
@@ -142,11 +142,15 @@ class _Document:
             return
         routes, before = self._app.router.routes, set(map(id, self._routes))
         at = next((at for at, route in enumerate(routes) if id(route) in before), len(routes))
-        self._routes = [
-            _documented(row, place + row.path, self._attachment.name)
+        listed = [
+            (row, place + row.path)
             for place in self._attachment.places
             for row in rows
             if place + row.path in self._attachment.paths
+        ]
+        names = operation_ids((row.method, path) for row, path in listed)
+        self._routes = [
+            _documented(row, path, name, self._attachment.name) for (row, path), name in zip(listed, names, strict=True)
         ]
         routes[:] = [*routes[:at], *self._routes, *(each for each in routes[at:] if id(each) not in before)]
         self._rows = rows
@@ -157,7 +161,7 @@ async def _nobody(_: object) -> None:
     """Stands for all handlers: which function answers is nothing that a document tells."""
 
 
-def _documented(row: Endpoint, path: str, droplet: str) -> APIRoute:
+def _documented(row: Endpoint, path: str, name: str, droplet: str) -> APIRoute:
     typed: dict[str, Any] = {}  # Any: options of FastAPI's
     if row.response_model is None:
         typed["response_class"] = Response  # JSON would be promised else
@@ -166,9 +170,9 @@ def _documented(row: Endpoint, path: str, droplet: str) -> APIRoute:
         _signed(row),
         methods=[row.method],
         response_model=row.response_model,
-        summary=row.summary or operation_id(row.method, row.path),
+        summary=summary(row),
         name=f"{droplet} {row.method} {row.path}",
-        operation_id=operation_id(row.method, path),
+        operation_id=name,
         tags=[droplet],
         dependencies=[] if row.access == "public" else [Security(_BEARER)],
         responses={"default": {"model": ErrorAnswer, "description": "The contract's error"}},
@@ -180,8 +184,15 @@ def _signed(row: Endpoint) -> Callable[..., Any]:  # Any: it returns nothing, ev
     """A function with the signature that FastAPI reads the parameters and the body from."""
     keyword = inspect.Parameter.KEYWORD_ONLY
     parameters = [inspect.Parameter(name, keyword, annotation=str) for name in _NAME.findall(row.path)]
+    # With capitals, so that no name of a path's is the same.
     if row.request_model is not None:
-        parameters.append(inspect.Parameter("body", keyword, annotation=row.request_model))
+        parameters.append(inspect.Parameter("Body", keyword, annotation=row.request_model))
+    for number, each in enumerate(row.query):
+        told = Query(alias=each.name, description=each.description or None)
+        default = inspect.Parameter.empty if each.required else each.default
+        parameters.append(
+            inspect.Parameter(f"Query{number}", keyword, annotation=Annotated[each.type, told], default=default)
+        )
 
     async def never_run(**_: object) -> None:
         """Stands in the document only."""

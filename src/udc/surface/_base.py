@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl
 from udc._drafts import draft_of
 from udc._types import Access
 from udc.identity.claims import Principal
+from udc.surface._query import QueryParameter
 
 T = TypeVar("T")
 
@@ -160,6 +161,7 @@ class Endpoint:
         authenticate: finds out who calls, in place of the bearer check: a secret in a header, say. It is asked
             even where the access is `public`, so that the handler knows its caller.
         request_model, response_model: types of the JSON bodies, for OpenAPI.
+        query: the parameters that its handler reads from the query, for OpenAPI.
     """
 
     method: str
@@ -172,6 +174,7 @@ class Endpoint:
     authenticate: Authenticate | None = None
     request_model: Any = None  # Any: whatever pydantic takes as a type
     response_model: Any = None  # Any: likewise
+    query: tuple[QueryParameter, ...] = ()
 
 
 class Surface(Protocol):

@@ -110,6 +110,7 @@ DESCRIBING = {
     "dependencies": get("/dependencies", by=READ, shows=JSON, json={"required": lambda rows: rows[0]["id"] == 15}),
     "version": get("/version", by=READ, shows=JSON, json={"version": "3.2.1"}),
     "logs": get("/logs", by=READ, shows=JSON, json={"droplet_id": served.ME}, shape=True),
+    "logs of a level": get("/logs?level=critical&limit=1", by=READ, json={"logs": []}, shape=True),
     "logs limit": get("/logs?limit=0", by=READ, status=400, code="INVALID_REQUEST"),
     "logs level": get("/logs?level=loud", by=READ, status=400, code="INVALID_REQUEST"),
     "events": get(
@@ -282,6 +283,14 @@ PATHS = {
     "encoded query": get("/echo?a=%20%26%3D&b=x+y", json={"query": {"a": [" &="], "b": ["x y"]}}),
     "the query as it was sent": get("/echo?q=gr%C3%BCn%2Fa", json={"query_string": "q=gr%C3%BCn%2Fa"}),
     "only a question mark": get("/echo?", json={"query": {}}),
+    "declared parameters": get(
+        "/search/x?limit=10&way=up&by-name=a&by-name=b&deep=true&unknown=1",
+        text=b'{"limit":10,"way":"up","by-name":["a","b"],"deep":true}',
+    ),
+    "declared defaults": get("/search/x?way=down", text=b'{"limit":5,"way":"down","by-name":null,"deep":false}'),
+    "a parameter out of its limits": get("/search/x?way=up&limit=11", status=400, code="INVALID_REQUEST"),
+    "a parameter of another kind": get("/search/x?way=up&limit=ten", status=400, code="INVALID_REQUEST"),
+    "a missing parameter": get("/search/x", status=400, code="INVALID_REQUEST"),
 }
 
 HEADERS = {

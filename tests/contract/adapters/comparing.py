@@ -68,3 +68,19 @@ def check_as_said(case: Case, answer: Answer) -> None:
     for key, wanted in case.json.items():
         value = answer.json()[key]
         assert wanted(value) if callable(wanted) else value == wanted, (key, value)
+
+
+def whole(schema: Any, document: Mapping[str, Any]) -> Any:
+    """The schema with what it refers to in it, but for what FastAPI words its own way: titles, nulls, bounds."""
+    if isinstance(schema, dict):
+        if "$ref" in schema:
+            name = schema["$ref"].rpartition("/")[2]
+            return whole(document["components"]["schemas"][name], document)
+        return {
+            key: whole(value, document)
+            for key, value in schema.items()
+            if key != "title" and (key, value) != ("default", None)
+        }
+    if isinstance(schema, list):
+        return [whole(each, document) for each in schema]
+    return float(schema) if isinstance(schema, int) and not isinstance(schema, bool) else schema

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import anyio
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from tests.contract import served
-from udc import Endpoint, HttpRequest, HttpResponse, endpoint
+from udc import Endpoint, HttpRequest, HttpResponse, QueryParameter, endpoint
 
 BODY_LIMIT = 64 * 1024
+
+
+LIMIT = QueryParameter("limit", Annotated[int, Field(ge=1, le=10)], default=5, description="How many.")
+WAY = QueryParameter("way", Literal["up", "down"], required=True)
+NAMES = QueryParameter("by-name", Annotated[list[str], Field(max_length=2)], description="Whose.")
+DEEP = QueryParameter("deep", bool, default=False)
 
 
 class Made(BaseModel):
@@ -85,6 +91,12 @@ class Everything(served.Extended):
     @endpoint("POST", "/made", "write", request_model=Made, response_model=Made)
     async def made(self, request: HttpRequest) -> HttpResponse:
         return HttpResponse(status=201, body=request.body, headers=(("Location", "/made/1"),))
+
+    @endpoint("GET", "/search/{way}", "public", query=(LIMIT, WAY, NAMES, DEEP), response_model=dict[str, object])
+    async def search(self, request: HttpRequest) -> dict[str, object]:
+        """What its query says."""
+        query = request.query
+        return {each.name: each.read(query) for each in (LIMIT, WAY, NAMES, DEEP)}
 
     @endpoint("GET", "/elsewhere", "public")
     async def elsewhere(self, _: HttpRequest) -> HttpResponse:

@@ -278,7 +278,7 @@ def test_the_outline_is_the_table_that_will_be() -> None:
 
 
 def _row(row: Endpoint) -> tuple[Any, ...]:
-    return (row.method, row.path, row.access, row.scope, row.summary, row.request_model, row.response_model)
+    return (row.method, row.path, row.access, row.scope, row.summary, row.request_model, row.response_model, row.query)
 
 
 class TestPrincipals:

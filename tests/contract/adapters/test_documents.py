@@ -12,6 +12,7 @@ from openapi_spec_validator import validate
 
 import udc.fastapi
 from tests.contract import served
+from tests.contract.adapters.comparing import whole
 from tests.contract.adapters.droplets import Everything
 from tests.contract.adapters.hosts import Host, Kind, Place, hosting, serving
 from tests.contract.served import Sample, token
@@ -75,22 +76,6 @@ async def test_what_is_answered_stands_in_it_and_nothing_else(
             assert set(allow.split(", ")) - {"HEAD", "OPTIONS"} == methods, path
         for (method, path), operation in told.items():
             assert operation.get("security", []) == ([] if rows[method, path].access == "public" else [{"bearer": []}])
-
-
-def whole(schema: Any, document: Mapping[str, Any]) -> Any:
-    """The schema with what it refers to in it, but for what FastAPI words its own way: titles, nulls, bounds."""
-    if isinstance(schema, dict):
-        if "$ref" in schema:
-            name = schema["$ref"].rpartition("/")[2]
-            return whole(document["components"]["schemas"][name], document)
-        return {
-            key: whole(value, document)
-            for key, value in schema.items()
-            if key != "title" and (key, value) != ("default", None)
-        }
-    if isinstance(schema, list):
-        return [whole(each, document) for each in schema]
-    return float(schema) if isinstance(schema, int) and not isinstance(schema, bool) else schema
 
 
 def said(operation: Mapping[str, Any], document: Mapping[str, Any]) -> dict[str, Any]:
