@@ -241,7 +241,7 @@ async def _answer(attachment: Attachment, request: web.Request, path: str) -> we
     except web.RequestPayloadError:  # a `ConnectionError` is aiohttp's to end: nobody would read the answer
         coding = asked.headers.get("content-encoding")
         error = packed(coding) if coding else InvalidRequest("the body does not arrive as its headers say")
-        return _whole(hosted.refuse(error, asked))
+        return _whole(surface.turned_away(asked) or surface.refuse_unread(error, asked))
     if body is None:
         return _whole(surface.turned_away(asked) or surface.refuse_body(asked))
     asked.body = body

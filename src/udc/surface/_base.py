@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl
 
 from udc._drafts import draft_of
 from udc._types import Access
+from udc.errors import ContractError
 from udc.identity.claims import Principal
 from udc.surface._query import QueryParameter
 
@@ -199,6 +200,10 @@ class Surface(Protocol):
 
         For bodies that have not arrived with their headers; `handle` asks all of it again.
         """
+        ...
+
+    def refuse_unread(self, fault: ContractError, request: HttpRequest) -> HttpResponse:
+        """The answer to a request whose body could not be read for another reason."""
         ...
 
     def refuse_body(self, request: HttpRequest) -> HttpResponse:

@@ -101,6 +101,14 @@ class Stream(Protocol):
     async def aclose(self) -> None: ...
 
 
+class Connect(Protocol):
+    """Opens a connection."""
+
+    async def __call__(self, own: str | None = None) -> Stream:
+        """From this address, where one is given."""
+        ...
+
+
 class Place:
     """Surrounds a droplet in these tests, whichever adapter asks for it; keeps what was made."""
 
@@ -154,7 +162,7 @@ class Host:
     app: Any
     client: Client
     stop: Callable[[], Awaitable[None]]
-    connect: Callable[[], Awaitable[Stream]] | None = None
+    connect: Connect | None = None
     address: str | None = None
     http: httpx2.AsyncClient | None = None
     droplet: Any = None
@@ -223,8 +231,8 @@ class Exchange:
 class Pipe(asyncio.Transport):
     """A connection in memory: what the server sees of it, and the client's end."""
 
-    def __init__(self, protocol: Any, tls: Tls | None) -> None:
-        super().__init__({"peername": ("10.0.0.1", 1234), "sslcontext": tls.context if tls else None})
+    def __init__(self, protocol: Any, tls: Tls | None, address: str | None) -> None:
+        super().__init__({"peername": (address or "10.0.0.1", 1234), "sslcontext": tls.context if tls else None})
         self._protocol = protocol
         self._loop = asyncio.get_running_loop()
         self._received = bytearray()
@@ -287,7 +295,7 @@ class Pipe(asyncio.Transport):
 class Pipes(httpcore2.AsyncNetworkBackend):
     """Has the client library connect in memory."""
 
-    def __init__(self, connect: Callable[[], Awaitable[Stream]]) -> None:
+    def __init__(self, connect: Connect) -> None:
         self._connect = connect
 
     async def connect_tcp(self, *_: Any, **__: Any) -> Any:
@@ -296,9 +304,7 @@ class Pipes(httpcore2.AsyncNetworkBackend):
         return AnyIOStream(await self._connect())  # type: ignore[arg-type]  # it does what is used of one
 
 
-def http_client(
-    base_url: str, connect: Callable[[], Awaitable[Stream]] | None = None, tls: Tls | None = None
-) -> httpx2.AsyncClient:
+def http_client(base_url: str, connect: Connect | None = None, tls: Tls | None = None) -> httpx2.AsyncClient:
     """A client, to a port or in memory."""
     transport = httpx2.AsyncHTTPTransport(verify=tls.trust if tls else False)
     if connect is not None:
@@ -347,8 +353,8 @@ async def _in_memory(kind: Kind, app: Any, tls: Tls | None) -> AsyncIterator[Hos
 async def _on_port(
     kind: Kind, app: Any, port: int, stop: Callable[[], Awaitable[None]], tls: Tls | None
 ) -> AsyncIterator[Host]:
-    async def connect() -> Stream:
-        return await anyio.connect_tcp("127.0.0.1", port)
+    async def connect(own: str | None = None) -> Stream:
+        return await anyio.connect_tcp("127.0.0.1", port, local_host=own)
 
     address = f"{'https' if tls else 'http'}://127.0.0.1:{port}"
     async with http_client(address, tls=tls) as http:
@@ -440,8 +446,8 @@ async def _runner(app: web.Application) -> AsyncIterator[web.AppRunner]:
 async def _aiohttp_in_memory(kind: Kind, app: web.Application, tls: Tls | None) -> AsyncIterator[Host]:
     async with _runner(app) as runner:
 
-        async def connect() -> Stream:
-            return Pipe(runner.server(), tls)  # type: ignore[misc]  # there is one after `setup`
+        async def connect(own: str | None = None) -> Stream:
+            return Pipe(runner.server(), tls, own)  # type: ignore[misc]  # there is one after `setup`
 
         async with http_client("http://memory", connect) as http:
             yield Host(kind, app, SocketClient(http), runner.cleanup, connect=connect, http=http)
