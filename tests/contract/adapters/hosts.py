@@ -91,6 +91,19 @@ class Tls:
         return made
 
 
+@dataclass(frozen=True)
+class How:
+    """How an application is served.
+
+    Attributes:
+        tls: over TLS, where it is given (in memory the server just says so).
+        grace_seconds: how long a server waits at its end for what is going on.
+    """
+
+    tls: Tls | None = None
+    grace_seconds: float = 1
+
+
 class Stream(Protocol):
     """One connection, as bytes."""
 
@@ -319,17 +332,17 @@ def free_port() -> int:
 
 
 @asynccontextmanager
-async def serving(kind: Kind, app: Any, *, tls: Tls | None = None) -> AsyncIterator[Host]:
-    """Serve an application until the block ends; over TLS where it is given (in memory the server just says so)."""
+async def serving(kind: Kind, app: Any, how: How = How()) -> AsyncIterator[Host]:
+    """Serve an application until the block ends."""
     serve = _SERVERS[kind.server if kind.adapter != "aiohttp" else f"aiohttp-{kind.server}"]
-    async with serve(kind, app, tls) as host:
+    async with serve(kind, app, how) as host:
         yield host
 
 
 @asynccontextmanager
-async def _in_memory(kind: Kind, app: Any, tls: Tls | None) -> AsyncIterator[Host]:
+async def _in_memory(kind: Kind, app: Any, how: How) -> AsyncIterator[Host]:
     state: dict[str, Any] = {}
-    scheme = {"scheme": "https"} if tls else {}
+    scheme = {"scheme": "https"} if how.tls else {}
 
     async def stateful(scope: Any, receive: Any, send: Any) -> None:
         changes = {"state": state} if scope["type"] == "lifespan" else {"state": state.copy(), **scheme}
@@ -362,7 +375,7 @@ async def _on_port(
 
 
 @asynccontextmanager
-async def _uvicorn(kind: Kind, app: Any, tls: Tls | None) -> AsyncIterator[Host]:
+async def _uvicorn(kind: Kind, app: Any, how: How) -> AsyncIterator[Host]:
     # Named as TCP, or asyncio leaves Nagle on and every answer waits 40 ms.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
@@ -374,9 +387,9 @@ async def _uvicorn(kind: Kind, app: Any, tls: Tls | None) -> AsyncIterator[Host]
             ws="none",
             log_config=None,
             access_log=False,
-            timeout_graceful_shutdown=1,
-            ssl_certfile=tls.chain if tls else None,
-            ssl_keyfile=tls.key if tls else None,
+            timeout_graceful_shutdown=how.grace_seconds,  # type: ignore[arg-type]  # it is a timeout like any
+            ssl_certfile=how.tls.chain if how.tls else None,
+            ssl_keyfile=how.tls.key if how.tls else None,
         )
     )
     ended = anyio.Event()
@@ -394,7 +407,7 @@ async def _uvicorn(kind: Kind, app: Any, tls: Tls | None) -> AsyncIterator[Host]
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(run)
         await until(lambda: server.started)
-        async with _on_port(kind, app, listener.getsockname()[1], stop, tls) as host:
+        async with _on_port(kind, app, listener.getsockname()[1], stop, how.tls) as host:
             try:
                 yield host
             finally:
@@ -402,9 +415,9 @@ async def _uvicorn(kind: Kind, app: Any, tls: Tls | None) -> AsyncIterator[Host]
 
 
 @asynccontextmanager
-async def _granian(kind: Kind, app: Any, tls: Tls | None) -> AsyncIterator[Host]:
+async def _granian(kind: Kind, app: Any, how: How) -> AsyncIterator[Host]:
     port = free_port()
-    files: Any = {"ssl_cert": tls.chain, "ssl_key": tls.key} if tls else {}
+    files: Any = {"ssl_cert": how.tls.chain, "ssl_key": how.tls.key} if how.tls else {}
     server = Granian(app, port=port, interface=Interfaces.ASGI, log_enabled=False, websockets=False, **files)
     ended = anyio.Event()
 
@@ -421,7 +434,7 @@ async def _granian(kind: Kind, app: Any, tls: Tls | None) -> AsyncIterator[Host]
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(run)
         await until(lambda: _answers(port))
-        async with _on_port(kind, app, port, stop, tls) as host:
+        async with _on_port(kind, app, port, stop, how.tls) as host:
             try:
                 yield host
             finally:
@@ -434,8 +447,8 @@ def _answers(port: int) -> bool:
 
 
 @asynccontextmanager
-async def _runner(app: web.Application) -> AsyncIterator[web.AppRunner]:
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
+async def _runner(app: web.Application, how: How) -> AsyncIterator[web.AppRunner]:
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=how.grace_seconds / 2)  # it waits twice
     async with AsyncExitStack() as stack:
         stack.push_async_callback(runner.cleanup)
         await runner.setup()
@@ -443,25 +456,25 @@ async def _runner(app: web.Application) -> AsyncIterator[web.AppRunner]:
 
 
 @asynccontextmanager
-async def _aiohttp_in_memory(kind: Kind, app: web.Application, tls: Tls | None) -> AsyncIterator[Host]:
-    async with _runner(app) as runner:
+async def _aiohttp_in_memory(kind: Kind, app: web.Application, how: How) -> AsyncIterator[Host]:
+    async with _runner(app, how) as runner:
 
         async def connect(own: str | None = None) -> Stream:
-            return Pipe(runner.server(), tls, own)  # type: ignore[misc]  # there is one after `setup`
+            return Pipe(runner.server(), how.tls, own)  # type: ignore[misc]  # there is one after `setup`
 
         async with http_client("http://memory", connect) as http:
             yield Host(kind, app, SocketClient(http), runner.cleanup, connect=connect, http=http)
 
 
 @asynccontextmanager
-async def _aiohttp_on_port(kind: Kind, app: web.Application, tls: Tls | None) -> AsyncIterator[Host]:
-    async with _runner(app) as runner:
-        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls.context if tls else None).start()
-        async with _on_port(kind, app, runner.addresses[0][1], runner.cleanup, tls) as host:
+async def _aiohttp_on_port(kind: Kind, app: web.Application, how: How) -> AsyncIterator[Host]:
+    async with _runner(app, how) as runner:
+        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=how.tls.context if how.tls else None).start()
+        async with _on_port(kind, app, runner.addresses[0][1], runner.cleanup, how.tls) as host:
             yield host
 
 
-_SERVERS: dict[str, Callable[[Kind, Any, Tls | None], Any]] = {
+_SERVERS: dict[str, Callable[[Kind, Any, How], Any]] = {
     "memory": _in_memory,
     "h11": _uvicorn,
     "httptools": _uvicorn,
@@ -474,8 +487,8 @@ _SERVERS: dict[str, Callable[[Kind, Any, Tls | None], Any]] = {
 @asynccontextmanager
 async def hosting(kind: Kind, droplet: Droplet, prefix: str = "", **options: Any) -> AsyncIterator[Host]:
     """A droplet served that way, in an application of its own."""
-    place, tls = Place(droplet, options.pop("surroundings", None)), options.pop("tls", None)
-    async with serving(kind, application(kind.adapter, place, prefix, **options), tls=tls) as host:
+    place, how = Place(droplet, options.pop("surroundings", None)), options.pop("how", How())
+    async with serving(kind, application(kind.adapter, place, prefix, **options), how) as host:
         try:
             yield replace(host, droplet=droplet, place=place)
         finally:

@@ -16,7 +16,7 @@ import trustme
 from tests.contract.adapters.cases import SECURE
 from tests.contract.adapters.comparing import check_as_said, told
 from tests.contract.adapters.droplets import Everything
-from tests.contract.adapters.hosts import KINDS, Host, Kind, Tls, hosting
+from tests.contract.adapters.hosts import KINDS, Host, How, Kind, Tls, hosting
 
 
 @pytest.fixture(scope="module", params=KINDS, ids=str)
@@ -44,8 +44,8 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> Tls:
 @pytest.fixture(scope="module")
 async def hosts(kind: Kind, anyio_backend: Any, tls: Tls) -> AsyncIterator[tuple[Host, Host]]:
     """The host under test, and the one that all are compared with."""
-    plain = hosting(Kind("asgi", "memory"), Everything(), tls=tls)
-    async with hosting(kind, Everything(), tls=tls) as tested, plain as compared:
+    plain = hosting(Kind("asgi", "memory"), Everything(), how=How(tls))
+    async with hosting(kind, Everything(), how=How(tls)) as tested, plain as compared:
         yield tested, compared
 
 
