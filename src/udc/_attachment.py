@@ -15,6 +15,7 @@ from udc.context import Context
 from udc.errors import DefinitionError, LifecycleError, NotReady
 from udc.identity.claims import Principal
 from udc.surface._base import Endpoint, HttpRequest, HttpResponse
+from udc.surface.edge import Edge
 from udc.wire.faults import answer_for, encode_error
 
 _NAME: Final = re.compile(r"\{[a-z_][a-z0-9_]*\}")
@@ -172,9 +173,9 @@ class Attachment:
             raise self._not_begun()
         return await self.hosted.admit(request, permission, scope=scope)
 
-    def refuse_unbegun(self) -> HttpResponse:
+    def refuse_unbegun(self, request: HttpRequest) -> HttpResponse:
         """The answer while the droplet has not begun."""
-        return _refusal(self._not_begun())
+        return _refusal(self._not_begun(), request)
 
     def mesh(self) -> Context:
         """Calls to peers in the droplet's name.
@@ -242,7 +243,7 @@ class Attachments:
         for each in self._all:
             if each.hosted is not None:
                 return each.hosted.refuse(error, request)
-        return _refusal(error)
+        return _refusal(error, request)
 
 
 def check_permission(permission: str) -> None:
@@ -256,10 +257,11 @@ def check_permission(permission: str) -> None:
         raise DefinitionError(f"{permission!r} is no permission; give one of {', '.join(map(repr, known))}")
 
 
-def _refusal(error: Exception) -> HttpResponse:
+def _refusal(error: Exception, request: HttpRequest) -> HttpResponse:
+    """The answer where no droplet can give it; with the headers that all of theirs have."""
     ambient = system()
     status, headers, body = encode_error(answer_for(error), trace_id=ambient.new_id(), now=ambient.now())
-    return HttpResponse(status=status, headers=headers, body=body)
+    return Edge().dressed(HttpResponse(status=status, headers=headers, body=body), request, guarded=True)
 
 
 def _pattern(path: str) -> re.Pattern[str]:

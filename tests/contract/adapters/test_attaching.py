@@ -14,6 +14,7 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route, WebSocketRoute
 
+import udc.aiohttp
 import udc.fastapi
 from tests.contract import served
 from tests.contract.adapters.droplets import Everything
@@ -178,6 +179,35 @@ async def test_an_endpoint_that_only_the_configuration_adds_may_clash_too(adapte
     ATTACH[adapter](app, Place(Sample(config={"security.emergency_stop": True})))
     with pytest.raises(DefinitionError, match="/emergency-stop is claimed twice"):
         await _start(app)
+
+
+class TestSubApplications:
+    """Of aiohttp's, which have a life of their own."""
+
+    @pytest.mark.parametrize(("place", "before"), [("", "/sub"), ("/in", "/sub/in")])
+    async def test_a_droplet_in_one(self, place: str, before: str) -> None:
+        ended: list[bool] = []
+        droplet = Everything(config={"security.emergency_stop": True})
+        around = Surroundings(sample_process=False, exit_process=lambda: ended.append(True))
+        outer, inner = web.Application(), web.Application()
+        udc.aiohttp.attach(inner, Place(droplet, around), place)
+        outer.add_subapp("/sub", inner)
+        async with serving(Kind("aiohttp", "memory"), outer) as host:
+            assert (await host.client("GET", f"{before}/echo/ada")).json()["path"] == "/echo/ada"
+            assert (await host.client("GET", f"{before}/version", bearer=token("read"))).status == 200
+            answer = await host.client("POST", f"{before}/emergency-stop", bearer=token("admin"))
+            assert answer.json()["stopping"] is True
+            for elsewhere in ("/emergency-stop", "/sub/nowhere", "/health"):
+                assert b"NOT_FOUND" not in (await host.client("GET", elsewhere)).body
+        assert ended == [True]
+
+    async def test_a_route_that_is_added_later_clashes(self) -> None:
+        outer, inner = web.Application(), web.Application()
+        udc.aiohttp.attach(inner, Place(Sample()))
+        add(inner, "GET", "/health")
+        outer.add_subapp("/sub", inner)
+        with pytest.raises(DefinitionError, match="/health is claimed twice"):
+            await _start(outer)
 
 
 @adapters

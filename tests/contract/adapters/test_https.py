@@ -16,7 +16,8 @@ import trustme
 from tests.contract.adapters.cases import SECURE
 from tests.contract.adapters.comparing import check_as_said, told
 from tests.contract.adapters.droplets import Everything
-from tests.contract.adapters.hosts import KINDS, Host, How, Kind, Tls, hosting
+from tests.contract.adapters.hosts import KINDS, Host, How, Kind, Place, Tls, hosting, serving
+from tests.contract.adapters.own import APPLICATIONS, ATTACH, Own
 
 
 @pytest.fixture(scope="module", params=KINDS, ids=str)
@@ -59,3 +60,17 @@ async def test_an_answer_over_https(kind: Kind, hosts: tuple[Host, Host], name: 
     check_as_said(case, answer)
     again = await plain.client(case.method, case.path, **case.request())
     assert told(answer) == told(again)
+
+
+@pytest.mark.parametrize(
+    "kind", [kind for kind in KINDS if kind.adapter != "asgi"], ids=str, indirect=True, scope="module"
+)
+async def test_refusals_of_the_applications_own_routes(kind: Kind, tls: Tls) -> None:
+    app = APPLICATIONS[kind.adapter](Own())
+    ATTACH[kind.adapter](app, Place(Everything()))
+    async with serving(kind, app, How(tls)) as host:
+        for path, status in (("/guarded", 401), ("/refuses", 409), ("/mine", 200)):
+            answer = await host.client("GET", path)
+            told_so = {name.lower(): value for name, value in answer.headers.items()}.get("strict-transport-security")
+            # What the application answers itself is its own affair.
+            assert (answer.status, told_so) == (status, None if status == 200 else "max-age=31536000")

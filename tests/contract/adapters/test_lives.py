@@ -14,6 +14,7 @@ from aiohttp import web
 from anyio.abc import TaskStatus
 
 from tests.contract import served
+from tests.contract.adapters.cases import GUARDED
 from tests.contract.adapters.droplets import Everything
 from tests.contract.adapters.hosts import (
     ADAPTERS,
@@ -381,6 +382,7 @@ async def test_without_a_lifespan_the_remedy_is_told(kind: Kind) -> None:
         answer = await client("GET", path, bearer=token("admin"))
         assert (answer.status, answer.code, answer.headers["retry-after"]) == (503, "NOT_READY", "1"), path
         assert "lifespan" in answer.json()["error"]["hint"]
+        assert GUARDED.items() <= answer.headers.items()
     assert (await client("GET", "/own-error")).status == 418
 
 
