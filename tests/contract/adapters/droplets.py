@@ -18,6 +18,7 @@ LIMIT = QueryParameter("limit", Annotated[int, Field(ge=1, le=10)], default=5, d
 WAY = QueryParameter("way", Literal["up", "down"], required=True)
 NAMES = QueryParameter("by-name", Annotated[list[str], Field(max_length=2)], description="Whose.")
 DEEP = QueryParameter("deep", bool, default=False)
+SEARCH = (LIMIT, WAY, NAMES, DEEP)
 
 
 class Made(BaseModel):
@@ -39,6 +40,12 @@ async def echo(request: HttpRequest) -> dict[str, Any]:
     }
 
 
+async def search(request: HttpRequest) -> dict[str, Any]:
+    """What its query says."""
+    query = request.query
+    return {each.name: each.read(query) for each in SEARCH}
+
+
 class Everything(served.Extended):
     """Beside `served.Extended`: echoes, all kinds of answers, streams.
 
@@ -54,6 +61,7 @@ class Everything(served.Extended):
             for method in ("GET", "POST", "PUT", "PATCH", "DELETE")
         ),
         Endpoint(method="GET", path="/echo/{name}", access="public", handler=echo),
+        Endpoint(method="GET", path="/search/{way}", access="public", handler=search, query=SEARCH),
         Endpoint(method="GET", path="/echo/{name}/of/{what}", access="public", handler=echo),
     )
 
@@ -91,12 +99,6 @@ class Everything(served.Extended):
     @endpoint("POST", "/made", "write", request_model=Made, response_model=Made)
     async def made(self, request: HttpRequest) -> HttpResponse:
         return HttpResponse(status=201, body=request.body, headers=(("Location", "/made/1"),))
-
-    @endpoint("GET", "/search/{way}", "public", query=(LIMIT, WAY, NAMES, DEEP), response_model=dict[str, object])
-    async def search(self, request: HttpRequest) -> dict[str, object]:
-        """What its query says."""
-        query = request.query
-        return {each.name: each.read(query) for each in (LIMIT, WAY, NAMES, DEEP)}
 
     @endpoint("GET", "/elsewhere", "public")
     async def elsewhere(self, _: HttpRequest) -> HttpResponse:
