@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -16,7 +16,10 @@ from tests.contract.adapters.comparing import whole
 from tests.contract.adapters.droplets import Everything
 from tests.contract.adapters.hosts import Host, Kind, Place, hosting, serving
 from tests.contract.served import Sample, token
+from tests.contract.test_orchestrator import orchestrator
+from tests.unit.mesh.registry.kit import registry
 from udc import Droplet
+from udc._wiring.surroundings import Surroundings
 
 OPENED = {
     "security.emergency_stop": True,
@@ -121,6 +124,16 @@ async def test_paths_that_are_answered_twice_stand_there_twice() -> None:
     rows = {(row.method, row.path) for row in place.hosted.rows}
     inside = {(method, f"/in{path}") for method, path in rows}
     assert told == inside | rows - {("GET", "/openapi.json")}
+
+
+@pytest.mark.parametrize("make", [registry, orchestrator])
+async def test_endpoints_that_only_a_life_brings(make: Callable[[], Droplet]) -> None:
+    """The Registry's and the Orchestrator's own, of which the class knows nothing; of like names each has its id."""
+    around = Surroundings(loopback=True, sample_process=False)
+    async with hosting(Kind("fastapi", "memory"), make(), surroundings=around) as host:
+        told = operations(await document_of(host))
+        rows = {(row.method, row.path) for row in host.place.hosted.rows}
+    assert set(told) == rows - {("GET", "/openapi.json")}
 
 
 async def test_the_document_follows_each_start() -> None:
