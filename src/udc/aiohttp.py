@@ -138,12 +138,15 @@ class _Served:
 
     def others(self) -> Iterator[HostRoute]:
         """The application's own routes, those of what is mounted in it included."""
+        mount = len(_mounted_at(self._app))
         for route in self._app.router.routes():
             resource = route.resource
             if resource is not None and not isinstance(getattr(route.handler, "__self__", None), _Path):
                 below = isinstance(resource, web.StaticResource)
                 name = getattr(route.handler, "__qualname__", type(route.handler).__qualname__)
-                yield HostRoute(path=resource.canonical, name=f"the route {name!r} of the application", below=below)
+                yield HostRoute(
+                    path=resource.canonical[mount:], name=f"the route {name!r} of the application", below=below
+                )
 
     def route(self) -> None:
         """Add the droplet's paths."""
@@ -186,6 +189,19 @@ class _Path:
         before = 0 if resource is None else len(resource.canonical) + self._skip
         return await _answer(self._attachment, request, request.path[before:])
 
+    def mounted_at(self, resource: web.AbstractResource) -> str:
+        """What comes before the application's own paths, as a resource of this path tells."""
+        return resource.canonical[: len(resource.canonical) - len(self._path)]
+
+
+def _mounted_at(app: web.Application) -> str:
+    """The prefix of a sub-application that has droplets, which only its resources know; else nothing."""
+    for route in app.router.routes():
+        path = getattr(route.handler, "__self__", None)
+        if isinstance(path, _Path) and route.resource is not None:
+            return path.mounted_at(route.resource)
+    return ""
+
 
 def _front(attached: Attachments) -> Middleware:
     @web.middleware
@@ -194,9 +210,10 @@ def _front(attached: Attachments) -> Middleware:
         if isinstance(getattr(own, "__self__", None), _Path):
             return await own(request)
         if request.match_info.http_exception is not None:  # paths that only the configuration has added
+            path = request.path[len(_mounted_at(request.app)) :]
             for attachment in attached:
-                if (place := attachment.place_of(request.path)) is not None:
-                    return await _answer(attachment, request, request.path[len(place) :])
+                if (place := attachment.place_of(path)) is not None:
+                    return await _answer(attachment, request, path[len(place) :])
         try:
             return await handler(request)
         except UdcError as error:
@@ -229,7 +246,7 @@ async def _answer(attachment: Attachment, request: web.Request, path: str) -> we
     """What the droplet answers."""
     hosted = attachment.hosted
     if hosted is None:
-        return _whole(attachment.refuse_unbegun())
+        return _whole(attachment.refuse_unbegun(asked))
     surface = hosted.surface
     express = surface.express
     limit, body = surface.max_body_bytes, None
@@ -297,7 +314,7 @@ async def _given(hosted: Hosted, request: web.Request, asked: HttpRequest) -> by
     except web.RequestPayloadError:  # a `ConnectionError` is aiohttp's to end: nobody would read the answer
         coding = asked.headers.get("content-encoding")
         error = packed(coding) if coding else InvalidRequest("the body does not arrive as its headers say")
-        return _whole(hosted.refuse(error, asked))
+        return _whole(surface.turned_away(asked) or surface.refuse_unread(error, asked))
     if body is None:
         return _whole(surface.turned_away(asked) or surface.refuse_body(asked))
     return body

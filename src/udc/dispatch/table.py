@@ -275,6 +275,7 @@ class HandlerTable:
                 summary=summary,
                 request_model=spec.request_model,
                 response_model=spec.response_model,
+                query=spec.query,
             )
         )
 

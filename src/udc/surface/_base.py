@@ -9,7 +9,9 @@ from urllib.parse import parse_qsl
 
 from udc._drafts import draft_of
 from udc._types import Access
+from udc.errors import ContractError
 from udc.identity.claims import Principal
+from udc.surface._query import QueryParameter
 
 T = TypeVar("T")
 
@@ -160,6 +162,7 @@ class Endpoint:
         authenticate: finds out who calls, in place of the bearer check: a secret in a header, say. It is asked
             even where the access is `public`, so that the handler knows its caller.
         request_model, response_model: types of the JSON bodies, for OpenAPI.
+        query: the parameters that its handler reads from the query, for OpenAPI.
     """
 
     method: str
@@ -172,6 +175,7 @@ class Endpoint:
     authenticate: Authenticate | None = None
     request_model: Any = None  # Any: whatever pydantic takes as a type
     response_model: Any = None  # Any: likewise
+    query: tuple[QueryParameter, ...] = ()
 
 
 class Shortcut(Protocol):
@@ -219,6 +223,10 @@ class Surface(Protocol):
 
         For bodies that have not arrived with their headers; `handle` asks all of it again.
         """
+        ...
+
+    def refuse_unread(self, fault: ContractError, request: HttpRequest) -> HttpResponse:
+        """The answer to a request whose body could not be read for another reason."""
         ...
 
     def refuse_body(self, request: HttpRequest) -> HttpResponse:

@@ -186,13 +186,17 @@ class HttpSurface:
         fault = PayloadTooLarge(
             f"the body is over {limit} bytes", details={"limit_bytes": limit}, hint="send less, or in parts"
         )
-        return self._refused(fault, request)
+        return self.refuse_unread(fault, request)
 
     def refuse_late(self, request: HttpRequest) -> HttpResponse:
         """The answer to a request whose body did not arrive in time (408)."""
         seconds = self.body_timeout_seconds
         fault = DeadlineExceeded(f"the body did not arrive within {seconds:g} s", hint="send it faster, or less of it")
-        return self._refused(fault, request)
+        return self.refuse_unread(fault, request)
+
+    def refuse_unread(self, fault: ContractError, request: HttpRequest) -> HttpResponse:
+        """The answer to a request whose body could not be read, as the fault says; it counts as all others do."""
+        return self._refused(self._counted(fault, request), request)
 
     def turned_away(self, request: HttpRequest) -> HttpResponse | None:
         """The answer to a request whose body need not be waited for: no such path, or no token where one is needed."""
@@ -202,7 +206,7 @@ class HttpSurface:
             endpoint, _ = self.routes.find(request.method, request.path)
             self._guard.expect(endpoint, request)
         except ContractError as error:
-            return self._refused(self._counted(error, request), request)
+            return self.refuse_unread(error, request)
         return None
 
     def _counted(self, fault: ContractError, request: HttpRequest) -> ContractError:
