@@ -8,12 +8,13 @@ import typer
 
 from udc import __version__
 from udc.cli import options
-from udc.cli.faults import Usage, told
+from udc.cli.faults import Commands, Usage, told
 from udc.cli.output import put, put_json
 from udc.cli.tasks import tasks
 
 app: typer.Typer = typer.Typer(
     name="udc",
+    cls=Commands,
     help="Run droplets and a mesh on this machine, look at them, and speak to them.",
     no_args_is_help=True,
     add_completion=False,
