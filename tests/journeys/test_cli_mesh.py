@@ -268,6 +268,34 @@ def test_send_prints_the_receipt(world: Programs) -> None:
     assert json.loads(unheard[1])["handled"] is False
 
 
+def test_what_a_handler_would_pass_over_is_not_sent(world: Programs) -> None:
+    """A slip in a key; the data as a whole is the caller's own business."""
+    wrong = asked(world, "call", "Greeter", "greet", "who=ada", "tmies=2")
+    wrong_event = asked(world, "send", "Greeter", "greet", "who=ada", "tmies=2", "--type", "query")
+    whole = asked(world, "call", "Greeter", "greet", "--body", '{"who": "ada", "tmies": 2}')
+    any_key = asked(world, "send", "Greeter", "told", "anything=1")
+
+    told = (
+        "udc: query 'greet' takes no 'tmies' there, but who, times; nothing was sent (what stands in --body is sent as "
+        "it is)\n"
+    )
+    assert (wrong, wrong_event) == ((2, "", told), (2, "", told))
+    assert whole == (0, "Hello ada\n", "")
+    assert any_key[0] == 0
+
+
+def test_what_is_sent_as_another_type_than_it_is_says_how(world: Programs) -> None:
+    command = asked(world, "call", "Greeter", "hold", "port=1")
+    event = asked(world, "call", "Greeter", "told")
+    query = asked(world, "send", "Greeter", "greet", "who=ada")
+
+    assert command[2].splitlines()[-1] == "udc: 'hold' is a command there: --type command"
+    assert event[2].splitlines()[-1] == "udc: 'told' is an event there: udc send --type event"
+    assert (command[0], event[0], query[0]) == (1, 1, 0)
+    assert query[2] == "udc: 'greet' is a query there: --type query\n"
+    assert "nobody there handles it" in query[1]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
