@@ -160,6 +160,23 @@ def test_a_droplet_joins_the_mesh_when_it_comes_and_when_it_comes_back(programs:
     assert programs.ask("call", "Greeter", "greet", "who=ada") == (0, "Hello ada\n", "")
 
 
+def test_a_droplet_that_is_taken_without_a_secret_is_told_what_it_lacks(programs: Programs) -> None:
+    """`REGISTRY_URL` alone: the secret in the data directory is shown to the mesh of that directory only."""
+    _, told = start_mesh(programs)
+    droplet, _ = start_greeter(programs, REGISTRY_URL=told["registry"])
+    line = droplet.complaint()
+    enrolled, there = start_greeter(programs, REGISTRY_URL=told["registry"], DROPLET_SECRET_FILE=".udc/secret")
+    wrong, _ = start_greeter(programs, REGISTRY_URL=told["registry"], DROPLET_SECRET="another-meshs-secret")
+    refused = wrong.complaint()
+
+    assert "registered, but without a secret it gets no tokens: it is found and answers, but can call nobody" in line
+    assert line.endswith("if .udc/secret is of that mesh: DROPLET_SECRET_FILE=.udc/secret\n")
+    assert "not registered: " in refused
+    assert "check droplet.secret" in refused
+    until(lambda: request(there["url"], "/readyz")[1]["presence"] == "registered")
+    assert enrolled.stop()[2] == STOPPING
+
+
 def test_it_drains_in_the_registry_and_leaves(programs: Programs) -> None:
     _, told = start_mesh(programs)
     droplet, there = start_greeter(programs)
