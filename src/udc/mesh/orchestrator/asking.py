@@ -9,7 +9,7 @@ from pydantic_core import from_json, to_json
 
 from udc._ids import Ambient
 from udc._types import DropletId
-from udc.errors import Conflict, Forbidden, InvalidRequest, Overloaded
+from udc.errors import Conflict, Forbidden, InvalidRequest, NotFound, Overloaded
 from udc.identity.claims import Principal
 from udc.mesh.orchestrator import bodies, machine
 from udc.mesh.orchestrator.bodies import NewTask, TaskChange
@@ -52,7 +52,7 @@ class Asking:
         if asked.trace_id is not None and not is_uuid(asked.trace_id):
             raise InvalidRequest.field("trace_id", "must be a UUID")
         by = caller_of(request.caller, None)
-        if self._book.open_tasks >= self._terms.open_tasks:
+        if self._book.open_tasks >= self._terms.open_tasks and not await self._is_known(asked.task_id):
             raise Overloaded(
                 f"{self._book.open_tasks} tasks wait or are at work, and no more are taken",
                 retry_after_seconds=_RETRY_SECONDS,
@@ -63,6 +63,12 @@ class Asking:
         same = sha256(canonical_json([by, asked.model_dump(mode="json", exclude={"task_id"})])).digest()
         task, new = await self._book.add(task, payload, same)
         return HttpResponse(status=201 if new else 200, body=to_json(shown(task, asked.payload)))
+
+    async def _is_known(self, task_id: str | None) -> bool:
+        try:
+            return task_id is not None and bool(await self._book.store.get(task_id.lower()))
+        except NotFound:
+            return False
 
     async def list(self, request: HttpRequest) -> Answer:
         """`GET /tasks`."""
