@@ -350,6 +350,26 @@ class TestPolling:
         [report] = (await desk.good("GET", "/reports"))["reports"]
         assert (report["droplet_id"], report["metrics"]) == (31, {"cpu_percent": 5})
 
+    async def test_its_answers_are_for_readers_of_both_styles(self, desk: Desk) -> None:
+        """Flat as the contract has them, and in an envelope as that style does, with JSON in texts."""
+        told = await desk.poller()
+        beat = await desk.good("POST", "/droplets/31/heartbeat", by=31, json={"status": "active"})
+        for answer in (told, beat):
+            flat = {name: each for name, each in answer.items() if name not in ("message_type", "payload")}
+            assert (answer["message_type"], answer["payload"]) == ("response", flat)
+        task_id = (await desk.create())["task_id"]
+        await desk.until_assigned(task_id)
+        await desk.patch(task_id, "in_progress")
+        await desk.patch(task_id, "completed", result=["a"])
+        path = "/tasks?assigned_droplet_id=31"
+        answer = await desk.good("GET", path, by=31)
+        [flat], [texts] = answer["tasks"], answer["payload"]["tasks"]
+        assert answer["message_type"] == "response"
+        assert (flat["payload"], flat["result"]) == ({"n": 1}, ["a"])
+        assert texts == {**flat, "payload": '{"n":1}', "result": '["a"]'}
+        for by, asked in ((77, path), (31, "/tasks"), (77, "/tasks?assigned_droplet_id=77")):
+            assert set(await desk.good("GET", asked, by=by)) == {"tasks", "total", "limit", "offset"}
+
     async def test_nobody_speaks_for_somebody_else(self, desk: Desk) -> None:
         await desk.poller()
         for path, body in (
