@@ -22,6 +22,9 @@ from udc.errors import ConfigError
 
 _log = logging.getLogger("udc.datadir")
 
+SECRET_FILE: Final = "secret"  # noqa: S105 - a file name
+"""Where the mesh's secret lies in its data directory."""
+
 _SECRET_BYTES: Final = 32
 _MAX_NAME: Final = 100
 _MAX_SLOTS: Final = 10_000
@@ -128,7 +131,7 @@ class DataDirectory:
         Raises:
             ConfigError: there is none here, or another user may have put it here; says what to do.
         """
-        path = self.root / "secret"
+        path = self.root / SECRET_FILE
         try:
             text = path.read_text(encoding="utf-8").strip()
             _check_ours(self.root, path)
@@ -145,7 +148,7 @@ class DataDirectory:
         Raises:
             ConfigError: there is one, but it is empty; or another user may change what lies here.
         """
-        path = self.directory() / "secret"
+        path = self.directory() / SECRET_FILE
         if path.exists():
             return self.secret()
         scratch = self._scratch(path, secrets.token_urlsafe(_SECRET_BYTES) + "\n")

@@ -33,6 +33,7 @@ LAYERS: dict[str, int] = {
     "udc.droplet": 6, "udc._wiring": 6, "udc._wiring.*": 6, "udc": 6,
     # L7 products
     "udc.testing": 7, "udc.testing.*": 7, "udc.mesh": 8, "udc.mesh.*": 8, "udc.cli": 9, "udc.cli.*": 9,
+    "udc.__main__": 9,
 }  # fmt: skip
 
 TYPING_ONLY_UPWARD: dict[tuple[str, str], str] = {}

@@ -350,6 +350,26 @@ class TestPolling:
         [report] = (await desk.good("GET", "/reports"))["reports"]
         assert (report["droplet_id"], report["metrics"]) == (31, {"cpu_percent": 5})
 
+    async def test_its_answers_are_for_readers_of_both_styles(self, desk: Desk) -> None:
+        """Flat as the contract has them, and in an envelope as that style does, with JSON in texts."""
+        told = await desk.poller()
+        beat = await desk.good("POST", "/droplets/31/heartbeat", by=31, json={"status": "active"})
+        for answer in (told, beat):
+            flat = {name: each for name, each in answer.items() if name not in ("message_type", "payload")}
+            assert (answer["message_type"], answer["payload"]) == ("response", flat)
+        task_id = (await desk.create())["task_id"]
+        await desk.until_assigned(task_id)
+        await desk.patch(task_id, "in_progress")
+        await desk.patch(task_id, "completed", result=["a"])
+        path = "/tasks?assigned_droplet_id=31"
+        answer = await desk.good("GET", path, by=31)
+        [flat], [texts] = answer["tasks"], answer["payload"]["tasks"]
+        assert answer["message_type"] == "response"
+        assert (flat["payload"], flat["result"]) == ({"n": 1}, ["a"])
+        assert texts == {**flat, "payload": '{"n":1}', "result": '["a"]'}
+        for by, asked in ((77, path), (31, "/tasks"), (77, "/tasks?assigned_droplet_id=77")):
+            assert set(await desk.good("GET", asked, by=by)) == {"tasks", "total", "limit", "offset"}
+
     async def test_nobody_speaks_for_somebody_else(self, desk: Desk) -> None:
         await desk.poller()
         for path, body in (
@@ -601,6 +621,46 @@ class TestWatching:
         assert part == b'event: reset\ndata: {"seq":1}\n\n'
         assert read([second])[0][0] == 2
 
+    @pytest.mark.parametrize("of_one_task", [False, True])
+    async def test_who_falls_behind_is_told_of_the_gap(self, world: World, of_one_task: bool) -> None:
+        """One that reads more slowly than things happen, by more than is kept."""
+
+        class Slow(Connection):
+            reads = anyio.Event()
+
+            async def send(self, message: dict[str, Any]) -> None:
+                await super().send(message)
+                if message.get("body"):
+                    await self.reads.wait()
+
+        async with SqliteStore.open(None, threads=False, changes_kept=5) as store:
+            desk = Desk(await world.serve(orchestrator(store=store)))
+            task_id = (await desk.create())["task_id"]
+            query = f"?task_id={task_id}" if of_one_task else "?since=0"
+            scope = http_scope("GET", f"/tasks/events{query}", {"authorization": f"Bearer {token('read')}"})
+            connection = Slow(world.app, scope, [{"type": "http.request", "body": b""}])
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(connection.run)
+                await connection.until_parts(1)
+                await desk.good("DELETE", f"/tasks/{task_id}")
+                for _ in range(8):
+                    await desk.create()
+                connection.reads.set()
+                _, second = await connection.until_parts(2)
+                if of_one_task:
+                    parts = await connection.until_parts(3)
+                    await until(lambda: not connection.sent[-1].get("more_body"))
+                else:
+                    await desk.create()
+                    parts = await connection.until_parts(3)
+                tasks.cancel_scope.cancel()
+            world.lives[-1].stop.set()
+            await world.lives[-1].ended.wait()
+
+        assert second == b'event: reset\ndata: {"seq":10}\n\n'
+        [(seq, task)] = read(parts[2:])
+        assert (seq, task["status"]) == ((10, "cancelled") if of_one_task else (11, "pending"))
+
     async def test_filters(self, world: World, desk: Desk) -> None:
         async with watching(world, "?status=cancelled&task_type=b") as connection:
 
@@ -676,9 +736,12 @@ async def test_where_nobody_proves_who_they_are_a_poller_says_how_its_task_goes(
 async def test_no_more_are_taken_than_may_be_open(world: World) -> None:
     desk = Desk(await world.serve(orchestrator(terms=Terms(open_tasks=2))))
     first = await desk.create()
-    await desk.create()
+    known = await desk.create(task_id=TASK_ID)
     answer = await desk.ask("POST", "/tasks", json={"task_type": "resize"})
     assert (answer.status, answer.code) == (503, "OVERLOADED")
+    again = {"task_type": "resize", "payload": {"n": 1}, "task_id": TASK_ID.upper()}
+    assert await desk.good("POST", "/tasks", json=again) == known
+    assert (await desk.ask("POST", "/tasks", json={**again, "priority": 1})).status == 409
     assert answer.headers["retry-after"] == "5"
     await desk.good("DELETE", f"/tasks/{first['task_id']}")
     await desk.create()
@@ -694,19 +757,32 @@ async def test_one_caller_does_not_take_all_the_seats(world: World, desk: Desk) 
         for each in seated:
             tasks.start_soon(each.run)
         await until(lambda: all(each.sent for each in seated))
-        # A seat is taken when its stream begins, which is just after its answer has begun: so some may come too early.
-        late = [connect(77)]
-        for _ in range(256):
-            tasks.start_soon(late[-1].run)
-            await until(lambda: bool(late[-1].sent))
-            if late[-1].sent[0]["status"] != 200:
-                break
-            late.append(connect(77))
+        late = connect(77)
+        tasks.start_soon(late.run)
+        await until(lambda: bool(late.sent))
         other = connect(78)
         tasks.start_soon(other.run)
         await until(lambda: bool(other.sent))
         tasks.cancel_scope.cancel()
-    assert (late[-1].sent[0]["status"], other.sent[0]["status"]) == (429, 200)
+    assert (late.sent[0]["status"], other.sent[0]["status"]) == (429, 200)
+
+
+async def test_many_at_once_find_each_seat_free_once(world: World, desk: Desk) -> None:
+    """Also those that come before the first of them has begun its stream; and who asks for heads takes none."""
+
+    def connect(method: str) -> Connection:
+        scope = http_scope(method, "/tasks/events", {"authorization": f"Bearer {token('read')}"})
+        return Connection(world.app, scope, [{"type": "http.request", "body": b""}])
+
+    for _ in range(300):
+        assert (await connect("HEAD").run()).status == 200
+    async with anyio.create_task_group() as tasks:
+        asked = [connect("GET") for _ in range(300)]
+        for each in asked:
+            tasks.start_soon(each.run)
+        await until(lambda: all(each.sent for each in asked))
+        tasks.cancel_scope.cancel()
+    assert sorted(each.sent[0]["status"] for each in asked) == [200] * 256 + [429] * 44
 
 
 async def test_two_do_not_work_on_one_directory(world: World, tmp_path: Path) -> None:

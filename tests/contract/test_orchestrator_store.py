@@ -150,6 +150,19 @@ async def test_a_list_of_large_tasks_ends_early(store: Store) -> None:
     assert ([each.task.task_id for each in found], total) == (["t3"], 4)
 
 
+async def test_why_a_task_still_waits_is_a_change_once(store: Store) -> None:
+    """Who was asked has refused: the state is the same, but who watches wants to know."""
+    await store.add(task(), "{}", b"h")
+    holder = Holder(droplet_id=31, attempt=1)
+    for number in range(2):
+        await store.change("t", lambda found: machine.offered(found, holder, 101.0))
+        await store.change(
+            "t", lambda found: machine.refused(found, holder, why="it is not reachable", not_before=101.0)
+        )
+        told = [change.task.error_message for change in await store.changes(0, limit=10)]
+        assert told == [None, "it is not reachable"], number
+
+
 async def test_changes_are_told_in_order_and_the_oldest_go(store: Store) -> None:
     await store.add(task(), '{"n":1}', b"h")
     await store.change("t", done)

@@ -160,6 +160,23 @@ def test_a_droplet_joins_the_mesh_when_it_comes_and_when_it_comes_back(programs:
     assert programs.ask("call", "Greeter", "greet", "who=ada") == (0, "Hello ada\n", "")
 
 
+def test_a_droplet_that_is_taken_without_a_secret_is_told_what_it_lacks(programs: Programs) -> None:
+    """`REGISTRY_URL` alone: the secret in the data directory is shown to the mesh of that directory only."""
+    _, told = start_mesh(programs)
+    droplet, _ = start_greeter(programs, REGISTRY_URL=told["registry"])
+    line = droplet.complaint()
+    enrolled, there = start_greeter(programs, REGISTRY_URL=told["registry"], DROPLET_SECRET_FILE=".udc/secret")
+    wrong, _ = start_greeter(programs, REGISTRY_URL=told["registry"], DROPLET_SECRET="another-meshs-secret")
+    refused = wrong.complaint()
+
+    assert "registered, but without a secret it gets no tokens: it is found and answers, but can call nobody" in line
+    assert line.endswith("if .udc/secret is of that mesh: DROPLET_SECRET_FILE=.udc/secret\n")
+    assert "not registered: " in refused
+    assert "check droplet.secret" in refused
+    until(lambda: request(there["url"], "/readyz")[1]["presence"] == "registered")
+    assert enrolled.stop()[2] == STOPPING
+
+
 def test_it_drains_in_the_registry_and_leaves(programs: Programs) -> None:
     _, told = start_mesh(programs)
     droplet, there = start_greeter(programs)
@@ -266,6 +283,34 @@ def test_send_prints_the_receipt(world: Programs) -> None:
     assert (told[0], told[2]) == (0, "")
     assert told[1].startswith("Greeter took it (success, handled); trace ")
     assert json.loads(unheard[1])["handled"] is False
+
+
+def test_what_a_handler_would_pass_over_is_not_sent(world: Programs) -> None:
+    """A slip in a key; the data as a whole is the caller's own business."""
+    wrong = asked(world, "call", "Greeter", "greet", "who=ada", "tmies=2")
+    wrong_event = asked(world, "send", "Greeter", "greet", "who=ada", "tmies=2", "--type", "query")
+    whole = asked(world, "call", "Greeter", "greet", "--body", '{"who": "ada", "tmies": 2}')
+    any_key = asked(world, "send", "Greeter", "told", "anything=1")
+
+    told = (
+        "udc: query 'greet' takes no 'tmies' there, but who, times; nothing was sent (what stands in --body is sent as "
+        "it is)\n"
+    )
+    assert (wrong, wrong_event) == ((2, "", told), (2, "", told))
+    assert whole == (0, "Hello ada\n", "")
+    assert any_key[0] == 0
+
+
+def test_what_is_sent_as_another_type_than_it_is_says_how(world: Programs) -> None:
+    command = asked(world, "call", "Greeter", "hold", "port=1")
+    event = asked(world, "call", "Greeter", "told")
+    query = asked(world, "send", "Greeter", "greet", "who=ada")
+
+    assert command[2].splitlines()[-1] == "udc: 'hold' is a command there: --type command"
+    assert event[2].splitlines()[-1] == "udc: 'told' is an event there: udc send --type event"
+    assert (command[0], event[0], query[0]) == (1, 1, 0)
+    assert query[2] == "udc: 'greet' is a query there: --type query\n"
+    assert "nobody there handles it" in query[1]
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,20 @@ def test_the_first_line_says_where_it_serves(programs: Programs) -> None:
     assert (code, out, err) == (0, "", f"{STOPPING}stop hook\n")
 
 
+def test_a_default_port_that_is_taken_is_told(programs: Programs) -> None:
+    programs.write("worker.py", WORKER)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = other.getsockname()[1]
+        # The default is 8000 and the id, and any other program may listen there: so the id is chosen by the port.
+        program = programs.udc("run", "worker.py", "--json", UDC_DROPLET__ID=str(taken - 8000), **OPEN)
+        port = int(program.first()["url"].rpartition(":")[2])
+
+    assert port != taken
+    assert program.complaint() == "this module prints while it is imported\n"
+    told = f"udc: 127.0.0.1:{taken} is in use, so Worker listens on any free port: {port}\n"
+    assert program.complaint() == told
+
+
 def test_droplet_run_does_the_same(programs: Programs) -> None:
     program = programs.python(str(programs.write("worker.py", WORKER)), **OPEN)
 

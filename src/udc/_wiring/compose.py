@@ -16,7 +16,7 @@ from udc._wiring.life import make_plan
 from udc._wiring.settings import Settings
 from udc._wiring.storage import Storage
 from udc._wiring.surroundings import Surroundings
-from udc._wiring.telling import Standing, tell_of_other_keys
+from udc._wiring.telling import Standing, lacking, tell_of_other_keys
 from udc.dispatch.contexts import Contexts
 from udc.dispatch.run import Dispatcher, DispatchLimits
 from udc.identity.instance_key import InstanceKey
@@ -115,7 +115,10 @@ class Composition:
                 self.stats,
                 self.events,
                 self.calls,
-                Standing(announced=self.surroundings.listen is not None),
+                Standing(
+                    announced=self.surroundings.listen is not None,
+                    lacking=lacking(self.settings) if definition.token_source is None else None,
+                ),
                 consequences,
                 *hooks,
             ]

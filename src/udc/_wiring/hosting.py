@@ -12,6 +12,7 @@ from udc import _serve
 from udc import config as configuration
 from udc._wiring.definition import Definition
 from udc._wiring.hosted import Hosted
+from udc._wiring.program import tell
 from udc._wiring.surroundings import Surroundings
 from udc.config import DropletConfig
 from udc.errors import ConfigError
@@ -66,7 +67,7 @@ def part_of(
         port, or_any_port = _own_port(config), True
     else:
         port = config.server.port
-    bound = _bound(bind, config.server.host, port, or_any_port=or_any_port)
+    bound = _bound(bind, config, port, or_any_port=or_any_port)
     known = {**explicit, "server.port": bound.port, "droplet.url": config.droplet.url or bound.url}
 
     made: list[Hosted] = []
@@ -85,13 +86,18 @@ def _own_port(config: DropletConfig) -> int:
     return port if port <= _HIGHEST_PORT else 0
 
 
-def _bound(bind: Callable[[str, int], _serve.Bound], host: str, port: int, *, or_any_port: bool) -> _serve.Bound:
+def _bound(
+    bind: Callable[[str, int], _serve.Bound], config: DropletConfig, port: int, *, or_any_port: bool
+) -> _serve.Bound:
     try:
-        return bind(host, port)
-    except ConfigError:
+        return bind(config.server.host, port)
+    except ConfigError as error:
         if not or_any_port:
             raise
-    return bind(host, 0)
+        reason = error.problems[0].removeprefix("server.port: ").partition(";")[0]
+    bound = bind(config.server.host, 0)
+    tell(f"udc: {reason}, so {config.droplet.name} listens on any free port: {bound.port}", to=sys.stderr)
+    return bound
 
 
 def log_to_stderr(level: str) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from contextlib import suppress
 from os import PathLike
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 from udc._wiring.hosted import Hosted
 
@@ -45,8 +47,7 @@ def run(droplet: Any, *, host: str | None, port: int | None, data: str | PathLik
 def announce(hosted: Hosted) -> None:
     """Tell a person where it is, and what it lacks."""
     droplet = hosted.config.droplet
-    sys.stdout.write(f"{droplet.name} (droplet {droplet.id}) serves at {droplet.url} - stop it with Ctrl+C\n")
-    sys.stdout.flush()
+    tell(f"{droplet.name} (droplet {droplet.id}) serves at {droplet.url} - stop it with Ctrl+C", to=sys.stdout)
     hint(hosted)
 
 
@@ -56,5 +57,27 @@ def hint(hosted: Hosted) -> None:
     if nearby is not None and nearby.look() is None:
         data = hosted.config.data
         option = f" --data {data}" if data != DEFAULT_DATA else ""
-        sys.stderr.write(f"udc: no mesh in sight, it serves alone; start one with 'udc mesh{option}' and it joins\n")
-        sys.stderr.flush()
+        tell(f"udc: no mesh in sight, it serves alone; start one with 'udc mesh{option}' and it joins", to=sys.stderr)
+
+
+def tell(text: str, *, to: TextIO) -> None:
+    """Write a line, at once. That nobody reads it is no reason to end: what serves goes on serving."""
+    try:
+        to.write(f"{text}\n")
+        to.flush()
+    except BrokenPipeError:
+        let_go(to)
+
+
+def let_go(stream: TextIO) -> None:
+    """Flush it; where its reader has gone, what is written there comes to nothing from now on.
+
+    Else Python would complain of what is left in it when the process ends.
+    """
+    try:
+        stream.flush()
+    except BrokenPipeError:
+        with suppress(OSError):  # a stream in memory, a test's
+            nothing = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nothing, stream.fileno())
+            os.close(nothing)

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from udc._wiring.nearby import NOT_IN_SIGHT, Found, Nearby
 from udc._wiring.settings import Settings
+from udc.datadir import SECRET_FILE
 from udc.instrument import Event, PresenceChanged, RegistrationAccepted, RegistrationFailed
 from udc.rings import LogRing
 
@@ -22,10 +23,12 @@ class Standing:
 
     Args:
         announced: whoever runs the droplet has said that there is no mesh in sight, when it began to serve.
+        lacking: what it lacks, even where the Registry takes it; see `lacking`.
     """
 
-    def __init__(self, *, announced: bool = False) -> None:
+    def __init__(self, *, announced: bool = False, lacking: str | None = None) -> None:
         self._announced = announced
+        self._lacking = lacking
         self._troubled = False
         self._alone = False
 
@@ -44,6 +47,9 @@ class Standing:
             isinstance(event, PresenceChanged) and event.after == "registered"
         ):
             self._well()
+            if self._lacking is not None:
+                _log.warning("registered, but %s", self._lacking)
+                self._lacking = None
 
     def _failed(self, error: str) -> None:
         if error == NOT_IN_SIGHT:
@@ -59,6 +65,21 @@ class Standing:
             # As loud as the trouble was: who read of that must not go on looking for it.
             _log.log(logging.WARNING if self._troubled else logging.INFO, "registered now")
         self._troubled = self._alone = False
+
+
+def lacking(settings: Settings) -> str | None:
+    """What a droplet lacks that a Registry on this machine takes without a secret; `None` = nothing."""
+    config = settings.config
+    security = config.security
+    enrols = config.registry.style == "contract" and config.registry.url is not None
+    if not enrols or any((config.droplet.secret, security.token, security.signing_key)):
+        return None
+    file = config.data / SECRET_FILE
+    at_hand = f"; if {file} is of that mesh: DROPLET_SECRET_FILE={file}" if file.is_file() else ""
+    return (
+        "without a secret it gets no tokens: it is found and answers, but can call nobody; set droplet.secret "
+        f"(DROPLET_SECRET){at_hand}"
+    )
 
 
 _OTHER_KEYS: Final = ("security.public_key", "security.jwks_url", "security.signing_key")

@@ -8,12 +8,13 @@ import typer
 
 from udc import __version__
 from udc.cli import options
-from udc.cli.faults import Usage, told
+from udc.cli.faults import Commands, Usage, say, told
 from udc.cli.output import put, put_json
 from udc.cli.tasks import tasks
 
 app: typer.Typer = typer.Typer(
     name="udc",
+    cls=Commands,
     help="Run droplets and a mesh on this machine, look at them, and speak to them.",
     no_args_is_help=True,
     add_completion=False,
@@ -233,8 +234,9 @@ def call(
     with told():
         values = data_of(pairs or (), body)
         place = find_mesh(registry=registry, data=data, operator=speak_as)
-        order = messaging.order(droplet, MessageType(kind), action=action, data=values, seconds=timeout)
-        reply = speak(place, lambda operator: messaging.deliver(operator, order), seconds=timeout)
+        order = messaging.order(droplet, MessageType(kind), action=action, data=values)
+        keys = values if body is None else ()
+        reply, _ = speak(place, lambda operator: messaging.deliver(operator, order, keys=keys), seconds=timeout)
     put_json(messaging.facts_of(reply)) if json else messaging.show_data(reply)
 
 
@@ -270,11 +272,13 @@ def send(
             MessageType(kind),
             action=action,
             data=values,
-            seconds=timeout,
             retries=retries,
             priority=Priority(priority),
         )
-        reply = speak(place, lambda operator: messaging.deliver(operator, order), seconds=timeout)
+        keys = values if body is None else ()
+        reply, hint = speak(place, lambda operator: messaging.deliver(operator, order, keys=keys), seconds=timeout)
+        if hint is not None:
+            say(hint)
     put_json(messaging.facts_of(reply)) if json else messaging.show_sent(reply)
 
 

@@ -2,39 +2,65 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
 
+import anyio
+
 from udc._ids import system
+from udc.cli.actions import check_keys, how_to, look
 from udc.cli.connection import Operator
 from udc.cli.output import printable, put, put_data
 from udc.context import Lineage, Order
-from udc.errors import PeerError
+from udc.discovery import Discovery
+from udc.errors import NoHandler, PeerError
 from udc.instrument import Instrument
 from udc.messages import MessageType, Priority, Reply
 from udc.messenger import Messenger
 from udc.transports.http import HttpTransport
 
 
-async def deliver(operator: Operator, order: Order) -> Reply:
-    """Send, and wait for the receipt."""
+async def deliver(operator: Operator, order: Order, *, keys: Collection[str] = ()) -> tuple[Reply, str | None]:
+    """Send, and wait for the receipt; with how else to send it, where nobody handled it but would so.
+
+    Args:
+        keys: of the data, all of which the action must know.
+
+    Raises:
+        Usage: it ignores one of them; nothing was sent.
+    """
+    by = anyio.current_time() + operator.seconds
+    finder = await operator.finder()
+    kind, action, target = str(order.message_type), order.action or "", str(order.target)
+    if keys:
+        check_keys(await look(operator, finder, target), kind, action, keys)
+    order = replace(order, timeout_seconds=by - anyio.current_time())
+    try:
+        reply = await _sent(operator, finder, order)
+    except PeerError as error:
+        if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            error.add_note(f"trace {order.lineage.trace_id}")  # the peer's log has the cause under it
+        if error.code == NoHandler.code:
+            error.hint = how_to(await look(operator, finder, target), kind, action) or error.hint
+        raise
+    return reply, None if reply.handled else how_to(await look(operator, finder, target), kind, action)
+
+
+async def _sent(operator: Operator, finder: Discovery, order: Order) -> Reply:
     http = HttpTransport(
         operator.client, operator.tokens, audience_of=operator.audience_of, insecure_hosts=operator.insecure_hosts
     )
     messenger = Messenger(
-        await operator.finder(),
+        finder,
         {"http": http, "https": http},
         me=operator.id,
         ambient=system(),
         instrument=Instrument([]),
         timeout_seconds=operator.seconds,
     )
-    try:
-        return await messenger.send(order)
-    except PeerError as error:
-        if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            error.add_note(f"trace {order.lineage.trace_id}")  # the peer's log has the cause under it
-        raise
+    return await messenger.send(order)
 
 
 def order(
@@ -43,7 +69,6 @@ def order(
     *,
     action: str | None,
     data: Any,  # Any: JSON values
-    seconds: float,
     retries: int | None = None,
     priority: Priority = Priority.NORMAL,
 ) -> Order:
@@ -54,7 +79,6 @@ def order(
         action=action,
         data=data,
         lineage=Lineage(trace_id=system().new_id()),
-        timeout_seconds=seconds,
         retries=retries,
         priority=priority,
     )

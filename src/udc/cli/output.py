@@ -5,21 +5,29 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, TextIO
+from typing import Any, Final
 
 _UNBROKEN: Final = 10_000
 
 
-def put(text: str, *, to: TextIO | None = None) -> None:
-    """A line on stdout, at once: whoever waits for it may be reading a pipe."""
-    out = to or sys.stdout
-    out.write(f"{text}\n")
-    out.flush()
+def put(text: str) -> None:
+    """A line on stdout, at once: whoever waits for it may be reading a pipe.
+
+    Raises:
+        BrokenPipeError: nobody reads it; the command line ends quietly at this.
+    """
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
-def put_json(value: Any, *, to: TextIO | None = None) -> None:  # Any: JSON values
+def put_json(value: Any) -> None:  # Any: JSON values
     """JSON in one line."""
-    put(json.dumps(value, ensure_ascii=False, default=str), to=to)
+    put(as_line(value))
+
+
+def as_line(value: Any) -> str:  # Any: JSON values
+    """A value as JSON in one line."""
+    return json.dumps(value, ensure_ascii=False, default=str)
 
 
 def put_data(value: Any) -> None:  # Any: JSON values
@@ -39,7 +47,10 @@ def put_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, heade
         table.add_row(*(_cell(each) for each in row))
     # Into a pipe or file each row goes on one line, whatever its length.
     width = None if sys.stdout.isatty() else _UNBROKEN
-    Console(file=sys.stdout, markup=False, highlight=False, emoji=False, width=width).print(table)
+    console = Console(file=sys.stdout, markup=False, highlight=False, emoji=False, width=width)
+    with console.capture() as captured:  # rich would end the process itself when nobody reads
+        console.print(table)
+    put(captured.get().removesuffix("\n"))
 
 
 def put_facts(facts: Mapping[str, Any]) -> None:  # Any: JSON values

@@ -14,10 +14,10 @@ from udc import _serve
 from udc._serve.kept import Lodger
 from udc._wiring.hosted import Hosted
 from udc._wiring.hosting import part_of
-from udc._wiring.program import announce, explicit_settings, hint
+from udc._wiring.program import announce, explicit_settings, hint, tell
 from udc._wiring.surroundings import Surroundings
 from udc.cli.faults import say
-from udc.cli.output import put, put_json
+from udc.cli.output import as_line
 from udc.cli.target import load_droplet
 from udc.datadir import MeshFile
 from udc.mesh.process import Mesh, Ports
@@ -47,7 +47,7 @@ def run(
 
     def on_serving(hosted: Hosted) -> None:
         if as_json:
-            put_json(_facts(hosted), to=machine)
+            tell(as_line(_facts(hosted)), to=machine)
             hint(hosted)
         else:
             announce(hosted)
@@ -87,14 +87,14 @@ def _facts(hosted: Hosted) -> dict[str, Any]:  # Any: JSON values
 
 
 def _put_mesh(mesh: MeshFile, data: Path) -> None:
-    put_json({**_urls(mesh), "data": str(data)})
+    tell(as_line({**_urls(mesh), "data": str(data)}), to=sys.stdout)
 
 
 def _announce_mesh(mesh: MeshFile, data: Path) -> None:
     for name, url in _urls(mesh).items():
         if url is not None:
-            put(f"{name.capitalize()} serves at {url}")
-    put(f"the data directory is {data} - stop the mesh with Ctrl+C")
+            tell(f"{name.capitalize()} serves at {url}", to=sys.stdout)
+    tell(f"the data directory is {data} - stop the mesh with Ctrl+C", to=sys.stdout)
 
 
 def _mention_mesh(mesh: MeshFile, data: Path) -> None:

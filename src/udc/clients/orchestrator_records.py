@@ -139,6 +139,8 @@ def task_record(told: JsonObject, *, peer: DropletId) -> TaskRecord:
     task_id, status = told.get("task_id", told.get("id")), told.get("status")
     if not isinstance(task_id, str | int) or isinstance(task_id, bool) or not isinstance(status, str):
         raise InvalidReply(f"{peer} answered with a task that has no task_id or no status", peer=peer)
+    # Where the payload, always an object, comes as a text, so does the result; else a text there is the result.
+    folded = isinstance(told.get("payload"), str)
     return TaskRecord(
         task_id=str(task_id),
         status=status,
@@ -157,7 +159,7 @@ def task_record(told: JsonObject, *, peer: DropletId) -> TaskRecord:
         created_by=_id(told.get("created_by")),
         created_at=_time(told.get("created_at")),
         updated_at=_time(told.get("updated_at")),
-        result=json_text.unfold(told.get("result")),
+        result=json_text.unfold(told.get("result")) if folded else told.get("result"),
         error_message=_text(told.get("error_message")),
         progress=_progress(told.get("progress")),
         state_history=_history(told.get("state_history")),

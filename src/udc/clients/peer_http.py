@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from http import HTTPStatus
 from typing import Any, Final, TypeVar
 
 from udc._http import HttpAnswer, HttpClient, HttpStream
@@ -77,20 +76,26 @@ class PeerHttp:
 
     async def stream(self, peer: Peer, method: str, path: str, *, headers: Headers = ()) -> HttpStream:
         """As `request`, but returns when the answer begins; the caller closes the stream."""
-        refused: list[HttpStream] = []
+        begun: list[HttpStream] = []
 
         async def send(token: Token) -> HttpStream:
-            while refused:
-                await refused.pop().aclose()
-            stream = await self._client.stream(
-                method, f"{peer.endpoint}{path}", headers=(*_bearer(token), *headers), peer=peer.label
+            while begun:
+                await begun.pop().aclose()
+            begun.append(
+                await self._client.stream(
+                    method, f"{peer.endpoint}{path}", headers=(*_bearer(token), *headers), peer=peer.label
+                )
             )
-            if stream.status == HTTPStatus.UNAUTHORIZED:
-                refused.append(stream)
-            return stream
+            return begun[0]
 
         _check_secure(peer, self._insecure_hosts)
-        return await authorized(peer, send, read=_as_it_is, tokens=self._tokens, audience_of=self._audience_of)
+        try:
+            return await authorized(peer, send, read=_as_it_is, tokens=self._tokens, audience_of=self._audience_of)
+        except BaseException:
+            # Refused, and then nobody waited for the new token: it would hold its connection for ever.
+            for stream in begun:
+                await stream.aclose()
+            raise
 
 
 def _as_it_is(answer: R) -> R:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import Any, Final, Protocol
 
 import anyio
@@ -258,8 +259,15 @@ class HttpSurface:
                 extra={"method": request.method, "path": request.path, "trace_id": request.trace_id},
             )
         elif fault is not error:
+            # Where the code asked a peer that is away tells nothing; where what became a 500 was raised does.
+            where = error if fault.http_status == HTTPStatus.INTERNAL_SERVER_ERROR else None
             _log.warning(
-                "%s became %s", type(error).__name__, fault.code, exc_info=error, extra={"trace_id": request.trace_id}
+                "%s became %s: %r",  # quoted: a peer may have worded it
+                type(error).__name__,
+                fault.code,
+                str(error),
+                exc_info=where,
+                extra={"trace_id": request.trace_id},
             )
         return fault
 

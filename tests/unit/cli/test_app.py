@@ -109,6 +109,21 @@ def test_a_missing_extra_is_one_line(missing: str, call: str) -> None:
     assert ended.stderr == 'udc: the udc command needs more packages: pip install "udc-mesh[run]"\n'
 
 
+@pytest.mark.parametrize("module", ["udc", "udc.cli"])
+def test_it_runs_as_a_module(module: str) -> None:
+    ended = _python(
+        f"import runpy, sys; sys.argv[1:] = ['--version']; runpy.run_module({module!r}, run_name='__main__')"
+    )
+    without = _python(
+        f"import runpy, sys; sys.modules['typer'] = None; sys.argv[1:] = ['ls']; runpy.run_module({module!r}, run_name="
+        "'__main__')"
+    )
+
+    assert (ended.returncode, ended.stdout) == (0, f"udc {udc.__version__}\n")
+    assert (without.returncode, without.stdout) == (2, "")
+    assert without.stderr == 'udc: the udc command needs more packages: pip install "udc-mesh[run]"\n'
+
+
 def test_droplet_run_says_what_to_install() -> None:
     ended = _python("import sys; sys.modules['uvicorn'] = None; from udc import Droplet; Droplet().run()")
 

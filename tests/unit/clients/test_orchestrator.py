@@ -144,6 +144,14 @@ async def test_payload_and_result_may_be_json_in_a_string() -> None:
     assert (task.payload, task.result, task.terminal) == ({"image": "cat.png"}, [1, 2], True)
 
 
+@pytest.mark.parametrize("text", ["[1, 2]", '{"a": 1}', "plain", ""])
+async def test_a_text_that_looks_like_json_is_a_text(text: str) -> None:
+    desk = Desk({f"GET /tasks/{TASK_ID}": (200, {**RECORD, "result": text, "status": "completed"})})
+    async with calling(desk) as orchestrator:
+        task = await orchestrator.get(TASK_ID)
+    assert task.result == text
+
+
 async def test_a_page_of_the_list() -> None:
     path = "/tasks?status=pending&task_type=resize&assigned_droplet_id=14&limit=1&offset=2"
     desk = Desk({f"GET {path}": (200, {"tasks": [RECORD], "total": 7, "limit": 1, "offset": 2})})

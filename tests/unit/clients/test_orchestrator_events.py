@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import anyio
@@ -18,6 +18,7 @@ from udc.clients.orchestrator import OrchestratorClient, orchestrator_at
 from udc.clients.orchestrator_events import Missed, TaskEvent
 from udc.clients.peer_http import PeerHttp
 from udc.errors import ConnectionLost, PeerError
+from udc.identity._base import Token
 from udc.identity.tokens import TokenKeeper
 from udc.instrument import Instrument
 from udc.transports.http import audiences
@@ -130,6 +131,36 @@ async def test_an_answer_can_be_read_to_its_end_as_it_comes() -> None:
         async with await client.stream("GET", f"{origin}/x", peer="billing") as stream:
             assert await stream.rest(max_bytes=6) == b"onetwo"
             assert await stream.part() == b""
+
+
+async def test_a_stream_that_was_refused_is_closed_when_nobody_waits_for_a_new_token() -> None:
+    """Its answer has begun and does not end, as that of a proxy may."""
+
+    class Slow(Fixed):
+        async def fetch(self, audience: str | None) -> Token:
+            if self.asked:
+                renewing.set()
+                await anyio.sleep_forever()
+            return await super().fetch(audience)
+
+    renewing, left = anyio.Event(), anyio.Event()
+
+    async def talk(stream: ByteStream) -> None:
+        await read_request(stream)
+        await stream.send(HEAD.replace(b"200 OK", b"401 Unauthorized"))
+        with suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+            await stream.receive()
+        left.set()
+
+    async with listening(talk) as origin, HttpClient() as client:
+        keeper = TokenKeeper(Slow("t"), ambient=AMBIENT, instrument=Instrument())
+        http = PeerHttp(client, keeper, audience_of=audiences("mesh"))
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(http.stream, orchestrator_at(origin, 10), "GET", "/tasks/events")
+            await renewing.wait()
+            tasks.cancel_scope.cancel()
+        with anyio.fail_after(5):
+            await left.wait()
 
 
 async def test_a_stream_that_breaks_off_says_so() -> None:

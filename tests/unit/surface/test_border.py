@@ -108,7 +108,7 @@ async def test_every_error_of_ours_has_its_answer(kind: type[UdcError], caplog: 
             kind, (503, "DEPENDENCY_UNAVAILABLE") if issubclass(kind, errors.DeliveryError) else (500, "INTERNAL_ERROR")
         )
         assert (response.status, answer["error"]["code"]) == expected
-        assert [record.exc_info is not None for record in caplog.records] == [True]
+        assert [record.exc_info is not None for record in caplog.records] == [response.status == 500]
     assert SECRET.encode() not in (response.body if isinstance(response.body, bytes) else b"")
     assert answer["trace_id"] == "tr-1"
     (event,) = world.events
@@ -126,6 +126,29 @@ async def test_anything_else_is_internal_and_logged(error: Exception, caplog: py
     (record,) = caplog.records
     assert (record.levelno, record.exc_info) == (logging.ERROR, (type(error), error, error.__traceback__))
     assert len(answer["trace_id"]) == 36
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "expected"), [(503, "NOT_READY", "DEPENDENCY_UNAVAILABLE"), (504, "TIMEOUT", "TIMEOUT")]
+)
+async def test_a_peer_that_failed_is_one_line_of_the_log(
+    caplog: pytest.LogCaptureFixture, status: int, code: str, expected: str
+) -> None:
+    error = errors.PeerError("not\nyet", peer="Stock", status=status, code=code)
+
+    await World(raising(error)).ask(trace_id="tr-1")
+
+    (record,) = caplog.records
+    assert record.getMessage() == f"PeerError became {expected}: 'Stock answered {status} {code}: not\\nyet'"
+    assert (record.levelno, record.exc_info, record.__dict__["trace_id"]) == (logging.WARNING, None, "tr-1")
+
+
+async def test_a_peer_that_was_asked_wrongly_shows_where(caplog: pytest.LogCaptureFixture) -> None:
+    error = errors.PeerError("no such thing", peer="Stock", status=404, code="NOT_FOUND")
+
+    await World(raising(error)).ask()
+
+    assert [record.exc_info and record.exc_info[1] for record in caplog.records] == [error]
 
 
 async def test_cancellation_passes() -> None:

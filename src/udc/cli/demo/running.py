@@ -23,8 +23,8 @@ from udc.cli.demo.seen import Running
 from udc.cli.demo.steps import Stage, Step
 from udc.cli.demo.story import STEPS
 from udc.cli.demo.telling import JsonLines, PlainLines
-from udc.cli.demo.tour import Teller, play, reader_gone
-from udc.cli.faults import SAID_NO, say
+from udc.cli.demo.tour import Teller, play
+from udc.cli.faults import SAID_NO, reader_gone, say
 
 DROPLETS: Final = Path(__file__).parent / "_droplets"
 LONGEST_SECONDS: Final = 35.0

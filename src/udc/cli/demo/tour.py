@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import anyio
 
 from udc.cli.demo.steps import Audience, Stage, Step, Told
+from udc.cli.faults import reader_gone
 from udc.errors import UdcError
 
 
@@ -85,13 +86,6 @@ async def _played(stage: Stage, step: Step, left_seconds: float) -> Outcome:
         error = _reason(failure)
     seconds = anyio.current_time() - began
     return Outcome(step=step, seconds=seconds, lines=tuple(stage.said[said:]), told=told, error=error)
-
-
-def reader_gone(failure: BaseException) -> bool:
-    """Whether who reads our stdout does so no more, as `head` does after its lines."""
-    if isinstance(failure, BaseExceptionGroup):
-        return failure.subgroup(BrokenPipeError) is not None
-    return isinstance(failure, BrokenPipeError)
 
 
 def _reason(failure: Exception) -> str:

@@ -9,14 +9,14 @@ from pydantic_core import from_json, to_json
 
 from udc._ids import Ambient
 from udc._types import DropletId
-from udc.errors import Conflict, Forbidden, InvalidRequest, Overloaded
+from udc.errors import Conflict, Forbidden, InvalidRequest, NotFound, Overloaded
 from udc.identity.claims import Principal
 from udc.mesh.orchestrator import bodies, machine
 from udc.mesh.orchestrator.bodies import NewTask, TaskChange
 from udc.mesh.orchestrator.book import Book
 from udc.mesh.orchestrator.giving import Terms
 from udc.mesh.orchestrator.machine import Ignored
-from udc.mesh.orchestrator.polling import Pollers
+from udc.mesh.orchestrator.polling import Pollers, wrapped
 from udc.mesh.orchestrator.records import shown
 from udc.mesh.orchestrator.reports import caller_of
 from udc.mesh.orchestrator.store import Kept
@@ -52,7 +52,7 @@ class Asking:
         if asked.trace_id is not None and not is_uuid(asked.trace_id):
             raise InvalidRequest.field("trace_id", "must be a UUID")
         by = caller_of(request.caller, None)
-        if self._book.open_tasks >= self._terms.open_tasks:
+        if self._book.open_tasks >= self._terms.open_tasks and not await self._is_known(asked.task_id):
             raise Overloaded(
                 f"{self._book.open_tasks} tasks wait or are at work, and no more are taken",
                 retry_after_seconds=_RETRY_SECONDS,
@@ -64,18 +64,29 @@ class Asking:
         task, new = await self._book.add(task, payload, same)
         return HttpResponse(status=201 if new else 200, body=to_json(shown(task, asked.payload)))
 
+    async def _is_known(self, task_id: str | None) -> bool:
+        try:
+            return task_id is not None and bool(await self._book.store.get(task_id.lower()))
+        except NotFound:
+            return False
+
     async def list(self, request: HttpRequest) -> Answer:
         """`GET /tasks`."""
         wanted, limit, offset = bodies.page_of(request)
-        if request.caller.droplet_id is not None and wanted.assigned_droplet_id == request.caller.droplet_id:
-            self._pollers.heard(request.caller.droplet_id)
+        me = request.caller.droplet_id
+        if me is not None and wanted.assigned_droplet_id == me:
+            self._pollers.heard(me)
         found, total = await self._book.store.list(wanted, limit=limit, offset=offset)
-        return {
-            "tasks": [shown(each.task, from_json(each.payload), history=False) for each in found],
-            "total": total,
-            "limit": limit,
-            "offset": offset,
-        }
+        tasks = [shown(each.task, from_json(each.payload), history=False) for each in found]
+        answer: Answer = {"tasks": tasks, "total": total, "limit": limit, "offset": offset}
+        if me is None or wanted.assigned_droplet_id != me or not self._pollers.alive(me):
+            return answer
+        # One that polls asks for its own: besides, as that style writes tasks, with JSON in texts.
+        texts = [
+            {**task, "payload": each.payload, "result": each.task.result}
+            for task, each in zip(tasks, found, strict=True)
+        ]
+        return wrapped(answer, {**answer, "tasks": texts})
 
     async def one(self, request: HttpRequest) -> Answer:
         """`GET /tasks/{id}`."""

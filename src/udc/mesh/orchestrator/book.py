@@ -11,6 +11,8 @@ import anyio
 from udc._types import DropletId
 from udc.mesh.orchestrator.store import Store
 from udc.mesh.orchestrator.task import Status, Task
+from udc.mesh.orchestrator.times import Times
+from udc.mesh.orchestrator.waiting import Waiting
 
 K = TypeVar("K")
 
@@ -23,6 +25,10 @@ Place: TypeAlias = tuple[DropletId, str | None]
 class Book:
     """What is to be done, by what it needs; what is being done, by whom.
 
+    Attributes:
+        waiting: those that wait for a droplet.
+        deadlines: of those that have one, in seconds since the epoch.
+
     Args:
         on_change: told after every change.
     """
@@ -30,9 +36,11 @@ class Book:
     def __init__(self, *, on_change: Callable[[], None]) -> None:
         self._opened: Store | None = None
         self._on_change = on_change
+        self.waiting: Waiting = Waiting()
+        self.deadlines: Times = Times()
         self._live: dict[str, Task] = {}
-        self._waiting: dict[str, dict[str, Task]] = {}
-        self._watched: dict[str, Task] = {}
+        self._working: dict[str, Task] = {}
+        self._changed: set[str] = set()
         self._load: Counter[Place] = Counter()
         self._silent: Counter[DropletId] = Counter()
         self._ended: OrderedDict[str, int] = OrderedDict()
@@ -51,9 +59,14 @@ class Book:
             self._take(task)
 
     @property
-    def watched(self) -> Iterable[Task]:
-        """Those for which a time may come: that are at work or whose end is untold, that pause or have a deadline."""
-        return tuple(self._watched.values())
+    def working(self) -> Iterable[Task]:
+        """Those that somebody has or is being asked to take, or of whose end somebody must still be told."""
+        return tuple(self._working.values())
+
+    def take_changed(self) -> Iterable[str]:
+        """The ids of those that have changed since this was asked last."""
+        changed, self._changed = self._changed, set()
+        return changed
 
     @property
     def open_tasks(self) -> int:
@@ -63,15 +76,6 @@ class Book:
     def get(self, task_id: str) -> Task | None:
         """A task that has not ended."""
         return self._live.get(task_id)
-
-    @property
-    def wanted(self) -> Iterable[str]:
-        """The capabilities that waiting tasks need."""
-        return tuple(self._waiting)
-
-    def waiting(self, capability: str) -> Iterable[Task]:
-        """The tasks that wait for a droplet with this capability, in no order."""
-        return tuple(self._waiting.get(capability, {}).values())
 
     def load(self, droplet_id: DropletId, instance_id: str | None) -> int:
         """How many tasks that instance has, or is being asked to take."""
@@ -107,6 +111,7 @@ class Book:
             return
         if before is not None:
             self._drop(before)
+        self._changed.add(task.task_id)
         if task.over and task.untold is None:
             self._ended[task.task_id] = task.version
             if len(self._ended) > _ENDED_REMEMBERED:
@@ -114,17 +119,19 @@ class Book:
             return
         self._live[task.task_id] = task
         if task.status is Status.PENDING and task.offer is None:
-            self._waiting.setdefault(task.capability, {})[task.task_id] = task
-        if task.at_work or task.over or task.not_before or task.deadline is not None:
-            self._watched[task.task_id] = task
+            self.waiting.put(task)
+        if task.at_work or task.over:
+            self._working[task.task_id] = task
+        if task.deadline is not None and not task.over:
+            self.deadlines.set(task.task_id, task.deadline)
         self._count(task, 1)
 
     def _drop(self, task: Task) -> None:
         del self._live[task.task_id]
-        self._watched.pop(task.task_id, None)
-        same = self._waiting.get(task.capability)
-        if same is not None and same.pop(task.task_id, None) is not None and not same:
-            del self._waiting[task.capability]
+        self._working.pop(task.task_id, None)
+        self.waiting.drop(task)
+        if task.deadline is not None:
+            self.deadlines.drop(task.task_id)
         self._count(task, -1)
 
     def _count(self, task: Task, by: int) -> None:

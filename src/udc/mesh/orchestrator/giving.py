@@ -6,7 +6,6 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
-from heapq import nsmallest
 from typing import Any, Final, Protocol
 
 import anyio
@@ -18,6 +17,7 @@ from udc.mesh.orchestrator.book import Book
 from udc.mesh.orchestrator.machine import Ignored
 from udc.mesh.orchestrator.pushing import Refusal, Unclear
 from udc.mesh.orchestrator.task import Holder, Status, Task
+from udc.mesh.orchestrator.times import Times
 from udc.mesh.orchestrator.workers import Loss, Workers
 
 _log = logging.getLogger("udc.orchestrator")
@@ -117,83 +117,109 @@ class Giving:
         self._ambient, self._clock = ambient, clock
         self._news = anyio.Event()
         self._busy: set[str] = set()
-        self._begin_by: dict[str, tuple[Holder, float]] = {}
+        self._begin: dict[str, Holder] = {}
+        self._begin_by = Times()
+        self._unsettled: set[str] = set()
+        self._around = True
+        self._all_by = 0.0
 
     def wake(self) -> None:
-        """Something has changed."""
+        """A task has changed."""
+        self._news.set()
+
+    def look_around(self) -> None:
+        """Droplets have come, gone or changed."""
+        self._around = True
         self._news.set()
 
     def resume(self) -> None:
         """After a start: ask again those who may have taken a task, which is harmless where they have."""
-        for task in self._book.watched:
+        for task in self._book.working:
             holder = task.at_work
             if holder is not None and not holder.polls and task.status is not Status.IN_PROGRESS and not task.over:
                 self._background(task.task_id, partial(self._ask, task, holder, resumed=True))
 
     async def turn(self) -> None:
         """Wait until there is something to do, but not long, and do it."""
-        with anyio.move_on_after(self._pause()):
+        with anyio.move_on_after(_LONGEST_WAIT_SECONDS if self._stopping() else self._pause()):
             await self._news.wait()
         self._news = anyio.Event()
         if self._stopping():
             return
-        for task in self._book.watched:
-            await self._watch(task)
-        self._begin_by = {key: value for key, value in self._begin_by.items() if self._book.get(key) is not None}
+        await self._look()
         self._give_out()
 
     def _pause(self) -> float:
         """How long nothing is to do, unless something happens."""
         wall, now = self._ambient.wall(), self._clock()
-        times: list[float] = []
-        for task in self._book.watched:
-            if task.task_id in self._begin_by:
-                times.append(self._begin_by[task.task_id][1] - now)
-            if task.deadline is not None and not task.over:
-                times.append(task.deadline - wall)
-            if task.not_before > wall and task.status is Status.PENDING:
-                times.append(task.not_before - wall)
-        free = self._workers.next_free()
-        if free is not None:
-            times.append(free - now)
-        return max(0.0, min([_LONGEST_WAIT_SECONDS, *times]))
+        by_clock = (self._begin_by.next(), self._workers.next_free(), self._all_by)
+        by_wall = (self._book.deadlines.next(), self._book.waiting.next_pause())
+        times = [at - now for at in by_clock if at is not None] + [at - wall for at in by_wall if at is not None]
+        return max(0.0, min(times))
 
-    async def _watch(self, task: Task) -> None:
-        """See whether a time has passed for it, or its droplet is gone."""
-        wall = self._ambient.wall()
+    async def _look(self) -> None:
+        """See to the tasks that have changed, or whose time has come; now and then to all that are at work."""
+        now, everything = self._clock(), self._around or self._clock() >= self._all_by
+        self._around = False
+        changed = {*self._book.take_changed(), *self._unsettled}
+        self._unsettled.clear()
+        if everything:
+            changed.update(task.task_id for task in self._book.working)
+            self._all_by = now + _LONGEST_WAIT_SECONDS
+        try:
+            await self._end_overdue(self._ambient.wall())
+            for each in changed:
+                await self._watch(each)
+            while (late := self._begin_by.due(now)) is not None:
+                await self._watch(late)
+                if self._begin_by.due(now) == late:
+                    self._begin_by.drop(late)
+        except BaseException:
+            self._around = True  # what was not reached is looked at in the next turn
+            raise
+
+    async def _end_overdue(self, wall: float) -> None:
+        while (task_id := self._book.deadlines.due(wall)) is not None:
+            await self._changed(task_id, lambda found: machine.overdue(found, wall))
+            self._book.deadlines.drop(task_id)
+
+    async def _watch(self, task_id: str) -> None:
+        """See whether its droplet is gone or late, or must be told that it is over."""
+        task = self._book.get(task_id)
+        if task is not None and task.holder is not None and task.status is Status.ASSIGNED:
+            self._time(task_id, task.holder)
+        else:
+            self._begin.pop(task_id, None)
+            self._begin_by.drop(task_id)
+        if task is None:
+            return
         if task.over:
-            self._begin_by.pop(task.task_id, None)
             if task.untold is not None:
                 self._tell(task, task.untold)
-        elif task.deadline is not None and wall >= task.deadline:
-            await self._changed(task, lambda found: machine.overdue(found, wall))
         elif task.holder is not None and task.status in (Status.ASSIGNED, Status.IN_PROGRESS):
-            loss = self._workers.gone(task.holder, task.status) or self._late(task, task.holder)
+            loss = self._workers.gone(task.holder, task.status) or self._late(task_id)
             if loss is not None:
                 await self._lose(task, task.holder, loss)
-        elif task.offer is not None and task.task_id not in self._busy and self._book.get(task.task_id) is task:
+        elif task.offer is not None and task_id not in self._busy:
             # Nobody is at it any more: what came of it could not be written down.
-            self._background(task.task_id, partial(self._ask, task, task.offer, resumed=True))
-        else:
-            self._begin_by.pop(task.task_id, None)
+            self._background(task_id, partial(self._ask, task, task.offer, resumed=True))
 
-    def _late(self, task: Task, holder: Holder) -> Loss | None:
-        """Whether it should have been acknowledged by now. That is not kept: after a restart the time begins anew."""
-        if task.status is Status.IN_PROGRESS:
-            self._begin_by.pop(task.task_id, None)
-            return None
-        now = self._clock()
-        known, by = self._begin_by.get(task.task_id, (None, 0.0))
-        if known != holder:
-            by = now + self._terms.acknowledged_within(holder)
-            self._begin_by[task.task_id] = holder, by
-        return Loss("it was not acknowledged in time") if now >= by else None
+    def _time(self, task_id: str, holder: Holder) -> None:
+        """From now on it has to be begun. That is not kept: after a restart the time begins anew."""
+        if self._begin.get(task_id) != holder:
+            self._begin[task_id] = holder
+            self._begin_by.set(task_id, self._clock() + self._terms.acknowledged_within(holder))
+
+    def _late(self, task_id: str) -> Loss | None:
+        """Whether it should have been acknowledged by now."""
+        by = self._begin_by.at(task_id)
+        return Loss("it was not acknowledged in time") if by is not None and self._clock() >= by else None
 
     async def _lose(self, task: Task, holder: Holder, loss: Loss) -> None:
         wall = self._ambient.wall()
         not_before = wall + self._terms.pause(task.retries, self._ambient.chance())
         lost = await self._changed(
-            task,
+            task.task_id,
             lambda found: machine.lost(found, holder, wall, why=loss.why, counts=loss.counts, not_before=not_before),
         )
         if lost is not None:
@@ -202,17 +228,21 @@ class Giving:
     def _give_out(self) -> None:
         """Most urgent first, then oldest, each to the least loaded that can."""
         wall, places = self._ambient.wall(), self._workers.places()
-        ready = (
-            task
-            for capability in self._book.wanted
-            if places.any_for(capability)
-            for task in self._book.waiting(capability)
-            if task.not_before <= wall and task.task_id not in self._busy and places.may_take(task)
-        )
-        for task in nsmallest(_ROUND, ready, key=lambda task: (task.priority, task.created_at, task.task_id)):
+        waiting = self._book.waiting
+        waiting.end_pauses(wall)
+
+        def to_somebody(task: Task) -> bool:
             holder = places.take(task)
             if holder is not None:
                 self._background(task.task_id, partial(self._offer, task, holder))
+            return holder is not None
+
+        waiting.give(
+            filter(places.any_for, waiting.wanted),
+            to_somebody=to_somebody,
+            passing=lambda task: task.task_id in self._busy or task.not_before > wall,
+            most=_ROUND,
+        )
 
     async def _offer(self, task: Task, holder: Holder) -> None:
         wall = self._ambient.wall()
@@ -223,7 +253,7 @@ class Giving:
             return machine.accepted(asked, asked.offer, wall) if holder.polls and asked.offer is not None else asked
 
         try:
-            asked = await self._changed(task, offer)
+            asked = await self._changed(task.task_id, offer)
         finally:
             self._workers.release(holder)
         if asked is not None and asked.offer is not None:
@@ -249,7 +279,7 @@ class Giving:
             except Unclear as error:
                 why = str(error)
             else:
-                await self._changed(task, lambda found: machine.accepted(found, holder, self._ambient.wall()))
+                await self._changed(task.task_id, lambda found: machine.accepted(found, holder, self._ambient.wall()))
                 return
             if self._clock() >= by:
                 await self._lose(task, holder, Loss(why))
@@ -259,20 +289,22 @@ class Giving:
     async def _refused(self, task: Task, holder: Holder, refusal: Refusal) -> None:
         self._workers.avoid(holder, task.task_type, refusal.avoid_seconds)
         wall = self._ambient.wall()
-        await self._changed(task, lambda found: machine.refused(found, holder, why=str(refusal), not_before=wall))
+        await self._changed(
+            task.task_id, lambda found: machine.refused(found, holder, why=str(refusal), not_before=wall)
+        )
 
     def _tell(self, task: Task, holder: Holder) -> None:
         async def tell() -> None:
             await self._pushes.stop(task, holder)
-            await self._changed(task, lambda found: machine.told(found, holder))
+            await self._changed(task.task_id, lambda found: machine.told(found, holder))
 
         if task.task_id not in self._busy:
             self._background(task.task_id, tell)
 
-    async def _changed(self, task: Task, what: Callable[[Task], Task]) -> Task | None:
+    async def _changed(self, task_id: str, what: Callable[[Task], Task]) -> Task | None:
         """The task after the change; `None` where it does not apply any more."""
         try:
-            return await self._book.change(task.task_id, what)
+            return await self._book.change(task_id, what)
         except (Ignored, NotFound):
             return None
 
@@ -285,6 +317,7 @@ class Giving:
                 raise
             finally:
                 self._busy.discard(task_id)
+                self._unsettled.add(task_id)
                 self.wake()
 
         self._busy.add(task_id)

@@ -44,7 +44,7 @@ class Parts:
         self._tasks: TaskGroup | None = None
         self._stopping = False
         ambient, clock = premises.ambient, loop_clock()
-        self.book: Book = Book(on_change=self.wake)
+        self.book: Book = Book(on_change=self._task_changed)
         reports = Reports(ambient=ambient, clock=clock)
         self._pollers = Pollers(reports, ambient=ambient, clock=clock, on_change=self.wake)
         workers = Workers(
@@ -82,7 +82,11 @@ class Parts:
         self.giving.resume()
 
     def wake(self) -> None:
-        """Something has changed that tasks may wait for."""
+        """Something has changed that tasks may wait for: droplets, or the Orchestrator's own phase."""
+        self.giving.look_around()
+        self.watching.wake()
+
+    def _task_changed(self) -> None:
         self.giving.wake()
         self.watching.wake()
 

@@ -79,7 +79,7 @@ class Pollers:
         self._known[droplet_id] = _Known(record, self._clock())
         self._on_change()
         body = {"registered": True, **record, "status": "active", "next_heartbeat_deadline": self._due()}
-        return HttpResponse(status=201, body=to_json(body))
+        return HttpResponse(status=201, body=to_json(wrapped(body)))
 
     async def beat(self, request: HttpRequest) -> Answer:
         """`POST /droplets/{id}/heartbeat`.
@@ -95,7 +95,16 @@ class Pollers:
         self.heard(droplet_id)
         self._reports.note(droplet_id, report)
         self._on_change()
-        return {"received": True, "next_heartbeat_deadline": self._due()}
+        return wrapped({"received": True, "next_heartbeat_deadline": self._due()})
 
     def _due(self) -> float:
         return self._ambient.wall() + BEAT_SECONDS
+
+
+def wrapped(answer: Answer, payload: Answer | None = None) -> Answer:
+    """The answer for readers of both styles: flat, and in the envelope that this one wraps its answers in.
+
+    Args:
+        payload: what lies in the envelope, where that is not the same.
+    """
+    return {**answer, "message_type": "response", "payload": answer if payload is None else payload}

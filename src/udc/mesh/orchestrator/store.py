@@ -218,7 +218,7 @@ class SqliteStore:
                     task_id,
                 ),
             )
-            if (task.status, task.attempt, task.progress) != (before.status, before.attempt, before.progress):
+            if _as_told(task) != _as_told(before):
                 self._note(db, task)
             return task
 
@@ -333,6 +333,11 @@ class SqliteStore:
         text = packed(replace(task, history=()))  # nobody is told it with a change
         cursor = db.execute("INSERT INTO changes (task_id, task) VALUES (?,?)", (task.task_id, text))
         db.execute("DELETE FROM changes WHERE seq <= ?", ((cursor.lastrowid or 0) - self._changes_kept,))
+
+
+def _as_told(task: Task) -> tuple[object, ...]:
+    """What watchers are told of."""
+    return task.status, task.attempt, task.progress, task.error_message
 
 
 def unknown(task_id: str) -> NotFound:

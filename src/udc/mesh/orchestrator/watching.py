@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from typing import Annotated, Final
 
@@ -13,7 +12,6 @@ from pydantic import Field
 from pydantic_core import from_json, to_json
 
 from udc._ids import Ambient
-from udc._types import DropletId
 from udc.errors import InvalidRequest
 from udc.identity.claims import Principal
 from udc.mesh.orchestrator import bodies
@@ -22,7 +20,7 @@ from udc.mesh.orchestrator.records import shown
 from udc.mesh.orchestrator.reports import caller_of
 from udc.mesh.orchestrator.store import Change, Filter
 from udc.mesh.orchestrator.task import Task
-from udc.mesh.registry.reading import Seats
+from udc.mesh.registry.seats import Seats
 from udc.surface._base import HttpRequest, HttpResponse
 from udc.surface._query import QueryParameter
 
@@ -110,40 +108,35 @@ class Watching:
         if task_id is not None:
             await self._book.store.get(task_id)
         who = caller_of(request.caller, None)
-        self._seats.check(who)
         return HttpResponse(
             media_type="text/event-stream",
             headers=(("Cache-Control", "no-store"), ("X-Accel-Buffering", "no")),
-            body=self._seated(request.caller, who, wanted, since),
+            body=self._seats.seated(who, self._stream(request.caller, wanted, since)),
         )
-
-    async def _seated(
-        self, caller: Principal, who: DropletId, wanted: _Wanted, since: int | None
-    ) -> AsyncIterator[bytes]:
-        with self._seats.taken(who):
-            async with aclosing(self._stream(caller, wanted, since)) as events:
-                async for event in events:
-                    yield event
 
     async def _stream(self, caller: Principal, wanted: _Wanted, since: int | None) -> AsyncGenerator[bytes]:
         """Until the droplet stops, or the caller's token ends: who may no longer read must not go on hearing."""
         until = None if not caller.expires_at else anyio.current_time() + caller.expires_at - self._ambient.wall()
         await self._catch_up()
-        oldest, newest = await self._book.store.bounds()
+        _, newest = await self._book.store.bounds()
         after = newest if since is None else since
-        if since is not None and not (oldest or newest + 1) - 1 <= since <= newest:
-            yield b"event: reset\ndata: %b\n\n" % to_json({"seq": newest})
-            after = newest
-        told = -1
-        if wanted.task_id is not None and (since is None or after == newest):
-            kept = await self._book.store.get(wanted.task_id)
-            told = kept.task.version  # may be newer than `after`: what led to it is not told any more
-            yield _text(Change(after, kept.task, kept.payload))
-            if kept.task.over:
-                return
+        missed = since is not None and await self._is_gap(since)
+        afresh, told = wanted.task_id is not None and after == newest, -1
         while not self._stopping() and (until is None or anyio.current_time() < until):
             news = self._news  # before the look: what comes meanwhile is not missed
-            events, until_seq = await self._after(after)
+            if missed:
+                _, after = await self._book.store.bounds()
+                yield b"event: reset\ndata: %b\n\n" % to_json({"seq": after})
+            if wanted.task_id is not None and (afresh or missed):
+                kept = await self._book.store.get(wanted.task_id)
+                # May be newer than `after`: what led to it is not told any more.
+                afresh, told = False, kept.task.version
+                yield _text(Change(after, kept.task, kept.payload))
+                if kept.task.over:
+                    return
+            events, until_seq, missed = await self._after(after)
+            if missed:
+                continue
             for event in events:
                 after = event.seq
                 if wanted.takes(event.task) and event.task.version > told:
@@ -159,21 +152,31 @@ class Watching:
             if pause.cancelled_caught:
                 yield b": still here\n\n"
 
-    async def _after(self, seq: int) -> tuple[list[_Event], int]:
-        """The next events, and up to where they are all there are."""
+    async def _after(self, seq: int) -> tuple[list[_Event], int, bool]:
+        """The next events, up to where they are all there are, and whether some before them are kept no more."""
         await self._catch_up()
         read = self._read
         if seq >= read:
-            return [], seq
+            return [], seq, False
         if self._newest and self._newest[0].seq <= seq + 1:
-            return [event for event in self._newest if event.seq > seq], read
+            return [event for event in self._newest if event.seq > seq], read, False
         events = [_event(change) for change in await self._book.store.changes(seq, limit=_PAGE)]
-        return events, events[-1].seq if events else read
+        if (not events or events[0].seq > seq + 1) and await self._is_gap(seq):
+            return [], seq, True
+        return events, events[-1].seq if events else read, False
+
+    async def _is_gap(self, seq: int) -> bool:
+        """Whether changes after this one are kept no more, or it is none of ours."""
+        oldest, newest = await self._book.store.bounds()
+        return not (oldest or newest + 1) - 1 <= seq <= newest
 
     async def _catch_up(self) -> None:
         """Read what has been committed since, once for all who watch."""
         async with self._reading:
             while changes := await self._book.store.changes(self._read, limit=_PAGE):
+                if changes[0].seq > self._read + 1:  # the events in memory have no gaps
+                    self._newest.clear()
+                    self._bytes = 0
                 for change in changes:
                     event = _event(change)
                     self._newest.append(event)

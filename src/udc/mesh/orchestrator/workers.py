@@ -155,21 +155,10 @@ class Places:
     def __init__(self, workers: Workers, *, chance: Callable[[], float], cpu: Callable[[DropletId], float]) -> None:
         self._workers, self._chance, self._cpu = workers, chance, cpu
         self._queues: dict[str, list[_Entry]] = {}
-        self._willing: dict[tuple[str, str], bool] = {}
 
     def any_for(self, capability: str) -> bool:
         """Whether anybody can take a task that needs it."""
         return bool(self._queue(capability))
-
-    def may_take(self, task: Task) -> bool:
-        """Whether anybody is left who has not just refused one of its type; if not, it must not use up the round."""
-        kind = (task.capability, task.task_type)
-        willing = self._willing.get(kind)
-        if willing is None:
-            queue = self._queue(task.capability)
-            willing = any(not self._workers.refuses(holder, task.task_type) for *_, holder in queue)
-            self._willing[kind] = willing
-        return willing
 
     def take(self, task: Task) -> Holder | None:
         """Reserve the best place for a task; `None` when nobody can take it."""

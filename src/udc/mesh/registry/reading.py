@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, Callable
 from typing import Annotated, Final
 
 import anyio
 from pydantic import Field
 
 from udc._ids import Ambient
-from udc.errors import InvalidRequest, NotFound, Overloaded, RateLimited
+from udc.errors import InvalidRequest, NotFound
 from udc.identity.claims import Principal
 from udc.mesh.registry.catalog import Catalog
 from udc.mesh.registry.instances import Row
 from udc.mesh.registry.journal import FILTER, Filter
+from udc.mesh.registry.seats import Seats
 from udc.surface._base import HttpRequest, HttpResponse
 from udc.surface._query import QueryParameter
 from udc.wire.ids import canonical_id
@@ -43,8 +42,6 @@ CHANGES: Final = (
 
 WATCH: Final = (*FILTER, _SINCE)
 """What `watch` reads; `Last-Event-ID` wins over `since`."""
-
-_RETRY_SECONDS: Final = 5.0
 
 
 class Reading:
@@ -105,12 +102,10 @@ class Reading:
         since = request.headers.get("last-event-id") or query.get("since", [""])[0]
         if len(since) > _LONGEST_REVISION:
             raise InvalidRequest.field("since", "is no revision of this Registry")
-        who = _who(request)
-        self._seats.check(who)
         return HttpResponse(
             media_type="text/event-stream",
             headers=(*self._headers(), ("Cache-Control", "no-store"), ("X-Accel-Buffering", "no")),
-            body=self._events(request.caller, who, since, wanted),
+            body=self._seats.seated(_who(request), self._events(request.caller, since, wanted)),
         )
 
     async def _changes(self, request: HttpRequest, since: str, wanted: Filter, wait: float) -> bytes:
@@ -118,9 +113,7 @@ class Reading:
         if changes is not None or wait == 0:
             return changes or self._catalog.unchanged()
         seen = self._catalog.revision
-        who = _who(request)
-        self._seats.check(who)
-        with self._seats.taken(who), anyio.move_on_after(wait):
+        with self._seats.taken(_who(request)), anyio.move_on_after(wait):
             async with anyio.create_task_group() as tasks:
                 if request.disconnected is not None:
                     tasks.start_soon(_leave, request.disconnected, tasks.cancel_scope)
@@ -130,14 +123,8 @@ class Reading:
                 tasks.cancel_scope.cancel()
         return changes or self._catalog.unchanged()
 
-    async def _events(self, caller: Principal, who: object, since: str, wanted: Filter) -> AsyncIterator[bytes]:
+    async def _events(self, caller: Principal, since: str, wanted: Filter) -> AsyncGenerator[bytes]:
         """Until the droplet stops, or the caller's token ends: who may no longer read must not go on hearing."""
-        with self._seats.taken(who):
-            async with aclosing(self._all_events(caller, since, wanted)) as events:
-                async for event in events:
-                    yield event
-
-    async def _all_events(self, caller: Principal, since: str, wanted: Filter) -> AsyncGenerator[bytes]:
         until = None if not caller.expires_at else anyio.current_time() + caller.expires_at - self._ambient.wall()
         body: bytes | None = self._catalog.changes(since, wanted) if since else self._catalog.snapshot(wanted)
         revision = self._catalog.revision
@@ -169,49 +156,6 @@ class Reading:
     def _headers(self) -> tuple[tuple[str, str], ...]:
         revision = ("X-UDC-Revision", self._catalog.revision)
         return (revision, ("X-UDC-Warming", "1")) if self._warming() else (revision,)
-
-
-class Seats:
-    """How many callers wait for changes, each of whom holds a connection.
-
-    Args:
-        all_: of everybody; a mesh's droplets all wait.
-        each: of one droplet with all its instances, or of one address that shows no token.
-    """
-
-    def __init__(self, *, all_: int = 20_000, each: int = 256) -> None:
-        self._all, self._each = all_, each
-        self._by_caller: Counter[object] = Counter()
-        self._count = 0
-
-    def check(self, who: object) -> None:
-        """Refuse one too many.
-
-        Raises:
-            RateLimited: this caller waits often enough.
-            Overloaded: too many do.
-        """
-        if self._by_caller[who] >= self._each:
-            raise RateLimited(
-                f"this caller waits for changes {self._each} times already",
-                retry_after_seconds=_RETRY_SECONDS,
-                hint="end a watch before beginning another",
-            )
-        if self._count >= self._all:
-            raise Overloaded("too many callers wait for changes", retry_after_seconds=_RETRY_SECONDS)
-
-    @contextmanager
-    def taken(self, who: object) -> Generator[None]:
-        """Count one while it waits."""
-        self._count += 1
-        self._by_caller[who] += 1
-        try:
-            yield
-        finally:
-            self._count -= 1
-            self._by_caller[who] -= 1
-            if not self._by_caller[who]:
-                del self._by_caller[who]
 
 
 def _who(request: HttpRequest) -> object:

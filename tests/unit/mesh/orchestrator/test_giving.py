@@ -42,7 +42,8 @@ async def test_the_least_loaded_gets_the_next_one() -> None:
 
 
 async def test_among_equals_the_one_that_says_it_is_idle() -> None:
-    async with tasks(Worker, Second) as desk:
+    silent = {"orchestrator.report_state": False}  # what they really use is not what is told here
+    async with tasks(Worker(config=silent), Second(config=silent)) as desk:
         for droplet_id, cpu in ((31, 90.0), (32, 3.0)):
             report = {"droplet_id": droplet_id, "status": "active", "metrics": {"cpu_percent": cpu}}
             await desk.ask("POST", "/heartbeat", json=report)
@@ -371,6 +372,29 @@ async def test_who_has_no_handler_for_it_is_not_asked_again_and_again() -> None:
         assert "NO_HANDLER" in record["error_message"]
         await desk.world.start(Worker)
         assert (await desk.end(task_id))["assigned_droplet_id"] == 31
+
+
+@pytest.mark.parametrize(
+    ("how", "why"), [("crash", "not heard of any more"), ("stop", "DRAINING"), ("refuse", "not reachable")]
+)
+async def test_a_task_that_waits_again_tells_why(how: str, why: str) -> None:
+    async with tasks(Worker) as desk:
+        await anyio.sleep(1)
+        if how == "refuse":
+            desk.world.faults.refuse("Worker")
+        task_id = await desk.create("a", seconds=60)
+        if how != "refuse":
+            await desk.until(task_id, "in_progress")
+            await (desk.world.stop("Worker") if how == "stop" else anyio.lowlevel.checkpoint())
+            if how == "crash":
+                desk.world.faults.crash("Worker")
+        await anyio.sleep(40)
+        record = await desk.get(task_id)
+        listed = (await desk.ask("GET", "/tasks"))["tasks"]
+
+    assert record["status"] == "pending"
+    assert why in record["error_message"]
+    assert [each["error_message"] for each in listed] == [record["error_message"]]
 
 
 async def test_tasks_that_all_refuse_keep_no_others_from_their_turn() -> None:

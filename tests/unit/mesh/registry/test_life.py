@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from contextlib import ExitStack
 from typing import Any
 
@@ -14,7 +15,7 @@ from tests.unit.mesh.registry.kit import MESH, SECRET, Mesh, body, claims_of, in
 from udc._types import UNSET
 from udc.errors import Overloaded, RateLimited
 from udc.mesh.registry import Registry, SqliteStore
-from udc.mesh.registry.reading import Seats
+from udc.mesh.registry.seats import Seats
 
 pytestmark = virtual_time
 
@@ -365,14 +366,39 @@ async def test_all_seats_together_are_limited_too() -> None:
     seats = Seats(all_=3, each=2)
     with ExitStack() as stack:
         for who in ("a", "a", "b"):
-            seats.check(who)
             stack.enter_context(seats.taken(who))
         with pytest.raises(RateLimited):
-            seats.check("a")
+            stack.enter_context(seats.taken("a"))
         with pytest.raises(Overloaded) as caught:
-            seats.check("c")
+            stack.enter_context(seats.taken("c"))
         assert caught.value.retry_after_seconds == 5.0
-    seats.check("a")
+    for _ in range(3):
+        with seats.taken("a"):
+            pass
+
+
+async def numbers(count: int) -> AsyncGenerator[bytes]:
+    for number in range(count):
+        yield b"%d" % number
+
+
+@pytest.mark.parametrize("read", [0, 1, 2])
+async def test_a_stream_has_its_seat_until_it_is_closed(read: int) -> None:
+    """From the moment it is made: else many would find the same seat free; one that never begins gives it back too."""
+    seats = Seats(each=1)
+    stream = seats.seated("a", numbers(2))
+    assert [await anext(stream) for _ in range(read)] == [b"0", b"1"][:read]
+    with pytest.raises(RateLimited):
+        seats.seated("a", numbers(2))
+    for _ in range(2):
+        await stream.aclose()
+    await seats.seated("a", numbers(2)).aclose()
+
+
+async def test_a_stream_that_has_ended_has_no_seat() -> None:
+    seats = Seats(each=1)
+    for _ in range(2):
+        assert [part async for part in seats.seated("a", numbers(2))] == [b"0", b"1"]
 
 
 async def test_a_watch_is_kept_alive_and_ends_with_the_token() -> None:
