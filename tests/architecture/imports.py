@@ -20,10 +20,10 @@ LAYERS: dict[str, int] = {
     "udc.identity._base": 2, "udc.surface": 2, "udc.surface._base": 2,
     # L3 clients
     "udc._http": 3, "udc._http.*": 3, "udc.clients": 3, "udc.clients.*": 3, "udc.discovery": 3, "udc.discovery.*": 3,
-    "udc._sqlite": 3,    "udc.datadir": 3, "udc.transports.*": 3, "udc.directory": 3,
+    "udc._sqlite": 3, "udc._database": 3, "udc.datadir": 3, "udc.transports.*": 3, "udc.directory": 3,
     "udc.messenger": 3, "udc.messenger.*": 3, "udc.identity.*": 3,
     # L4 core
-    "udc.services": 4, "udc.services.*": 4, "udc.stats": 4, "udc.surface.*": 4, "udc.tasks": 4, "udc.tasks.*": 4,
+    "udc.services": 4, "udc.services.*": 4, "udc.stats": 4, "udc._process": 4, "udc.surface.*": 4, "udc.tasks": 4, "udc.tasks.*": 4,
     "udc._runtime": 4,
     # L5 adapters
     "udc.asgi": 5, "udc._bodies": 5, "udc._foreign_server": 5, "udc._serve": 5, "udc._serve.*": 5,
@@ -39,7 +39,11 @@ TYPING_ONLY_UPWARD: dict[tuple[str, str], str] = {}
 
 LAZY: dict[tuple[str, str], str] = {
     ("udc.droplet", "udc._wiring"): "what a running droplet needs costs start-up time",
-    ("udc.stats", "psutil"): "likewise",
+    ("udc._process", "psutil"): "likewise, and Linux does without",
+    ("udc._http.client", "udc._http.lines"): "a droplet that calls nobody does without the client library",
+    ("udc._database", "udc._sqlite"): "likewise, and without a disk of its own",
+    ("udc.services._disk", "sqlite3"): "likewise",
+    ("udc.retry", "tenacity"): "likewise, for a call that is never repeated",
     ("udc.dispatch.deadlines", "anyio"): "a droplet on Trio never needs anyio's other half",
     ("udc.cli.__main__", "udc.cli.app"): "typer is optional",
     ("udc.cli.app", "udc.cli"): "each command loads what it needs, for start-up time",
@@ -64,7 +68,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "httpx2": ("udc._http",),
     "jwt": ("udc.identity", "udc.testing"),
     "cryptography": ("udc.identity", "udc.testing"),
-    "psutil": ("udc.stats",),
+    "psutil": ("udc._process",),
     "tenacity": ("udc.retry", "udc.messenger"),
     "fastapi": ("udc.fastapi",),
     "starlette": ("udc.starlette", "udc.fastapi"),
