@@ -11,6 +11,8 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Annotated, Any, Final
 
+from pydantic import BaseModel
+
 from udc._attachment import Attachable, Attachment, D, HostRoute, Permission, check_permission
 from udc.context import Context
 from udc.identity.claims import Principal
@@ -135,15 +137,23 @@ def _documented(row: Endpoint, attachment: Attachment) -> APIRoute:
         path,
         _signed(row),
         methods=[row.method],
-        response_model=row.response_model,
+        response_model=_built(row.response_model),
         summary=row.summary or None,
         name=f"{attachment.name} {row.method} {row.path}",
         operation_id=f"{row.method.lower()}_{words or 'root'}",
         tags=[attachment.name],
         dependencies=[] if row.access == "public" else [Security(_BEARER)],
-        responses={"default": {"model": ErrorAnswer, "description": "The contract's error"}},
+        responses={"default": {"model": _built(ErrorAnswer), "description": "The contract's error"}},
         **typed,
     )
+
+
+def _built(kind: Any) -> Any:  # Any: whatever pydantic takes as a type
+    """The type, fit for FastAPI: what it makes of models that are built when first used (ours are) warns of itself."""
+    if isinstance(kind, type) and issubclass(kind, BaseModel) and kind.model_config.get("defer_build"):
+        kind.model_config["defer_build"] = False
+        kind.model_rebuild()
+    return kind
 
 
 def _signed(row: Endpoint) -> Callable[..., Any]:  # Any: it returns nothing, ever
@@ -151,7 +161,7 @@ def _signed(row: Endpoint) -> Callable[..., Any]:  # Any: it returns nothing, ev
     keyword = inspect.Parameter.KEYWORD_ONLY
     parameters = [inspect.Parameter(name, keyword, annotation=str) for name in _NAME.findall(row.path)]
     if row.request_model is not None:
-        parameters.append(inspect.Parameter("body", keyword, annotation=row.request_model))
+        parameters.append(inspect.Parameter("body", keyword, annotation=_built(row.request_model)))
 
     async def never_run(**_: object) -> None:
         """Stands in the document only."""

@@ -8,11 +8,11 @@ or the peer is known to recognise the message by its id. A peer's own retries ar
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 import anyio
 
+from udc._frozen import dataclass
 from udc.errors import ConfigError, ConnectionLost, DeliveryError, PeerError, PeerUnreachable
 from udc.messages import MessageType
 

@@ -54,7 +54,7 @@ def _request(
 
 
 class Lines:
-    """What an `HttpClient` does, once there is something to do. Its arguments, results and errors are explained there."""
+    """What an `HttpClient` does, once there is something to do; its arguments, results and errors are told there."""
 
     def __init__(
         self,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
 from udc import config as configuration
 from udc._database import OpenDatabase, open_database
+from udc._frozen import dataclass
 from udc._http import HttpClient
 from udc._ids import Ambient, system
 from udc.identity._base import Tokens

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 import anyio
 from anyio.abc import TaskStatus
 
+from udc._frozen import dataclass
 from udc._http import HttpClient
 from udc._ids import Ambient
 from udc._types import DropletId

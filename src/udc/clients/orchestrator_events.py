@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from http import HTTPStatus
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
 import anyio
 
+from udc._frozen import dataclass
 from udc.clients.orchestrator_records import TaskRecord, task_record
 from udc.clients.peer_http import PeerHttp
 from udc.errors import ConnectionLost, InvalidReply, InvalidRequest, PeerError, UdcError

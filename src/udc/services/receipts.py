@@ -10,12 +10,12 @@ import anyio
 from anyio.abc import TaskStatus
 
 from udc import errors
-from udc._ids import Ambient
 from udc._database import OpenDatabase, open_database
+from udc._ids import Ambient
 from udc.dispatch.dedup import Ledger, Remembered
 from udc.dispatch.run import Outcome
 from udc.errors import ContractError, DeliveryError, InvalidRequest, TokenError, UdcError
-from udc.instrument import Instrument, StorageFailed
+from udc.instrument import Instrument
 from udc.services._disk import DiskLoop, Works
 from udc.wire import json_text
 

@@ -11,7 +11,7 @@ from anyio.abc import TaskStatus
 
 from udc._database import OpenDatabase, open_database
 from udc.errors import InvalidRequest
-from udc.instrument import Instrument, StorageFailed
+from udc.instrument import Instrument
 from udc.services._disk import DiskLoop, Works
 from udc.tasks.attempts import Attempt, Key
 from udc.wire import json_text
