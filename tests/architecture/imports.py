@@ -55,6 +55,7 @@ LAZY: dict[tuple[str, str], str] = {
     ("udc.cli.app", "udc.cli"): "each command loads what it needs, for start-up time",
     ("udc.cli.app", "udc.messages"): "likewise",
     ("udc.cli.tasks", "udc.cli"): "likewise",
+    ("udc.cli.running", "udc.cli.meshing"): "a droplet alone does without the core droplets",
     ("udc.cli.tasks", "udc._ids"): "likewise",
     ("udc.cli.tasks", "udc.clients"): "likewise",
     ("udc.cli.output", "rich"): "likewise",
