@@ -13,7 +13,7 @@ from anyio.abc import TaskStatus
 from tests.conftest import virtual_time
 from tests.contract.served import Connection, Life, http_scope
 from udc import asgi
-from udc.errors import ConfigError
+from udc.errors import ConfigError, ContractError
 from udc.surface._base import HttpRequest, HttpResponse
 
 
@@ -21,7 +21,7 @@ class Echo:
     """A surface that keeps what it was asked."""
 
     max_body_bytes = 10
-    express = None
+    express: None = None
     body_timeout_seconds = 30.0
     closed_paths = frozenset({"/closed"})
 
@@ -38,6 +38,9 @@ class Echo:
 
     def refuse_late(self, request: HttpRequest) -> HttpResponse:
         return HttpResponse(status=408, body=b"too late")
+
+    def refuse_unread(self, fault: ContractError, request: HttpRequest) -> HttpResponse:
+        raise NotImplementedError
 
     def turned_away(self, request: HttpRequest) -> HttpResponse | None:
         return HttpResponse(status=401, body=b"go away") if request.path in self.closed_paths else None

@@ -11,7 +11,7 @@ import pytest
 from tests.unit.outgoing.droplets import AMBIENT, Droplet, Purse
 from udc._http import HttpAnswer, HttpClient
 from udc._http.memory import FunctionTransport
-from udc.errors import ConnectionLost, LifecycleError, PeerUnreachable
+from udc.errors import ConnectionLost, ContractError, LifecycleError, PeerUnreachable
 from udc.messages import MessageType, Peer
 from udc.surface._base import HttpRequest, HttpResponse
 from udc.transports.http import audiences
@@ -29,7 +29,7 @@ class Page:
     """A surface that says what it was asked, or does as told."""
 
     max_body_bytes = 100
-    express = None
+    express: None = None
     body_timeout_seconds = 30.0
 
     def __init__(self, response: HttpResponse | None = None) -> None:
@@ -46,6 +46,9 @@ class Page:
         return self.response or HttpResponse(body=request.path.encode())
 
     def refuse_late(self, request: HttpRequest) -> HttpResponse:
+        raise NotImplementedError
+
+    def refuse_unread(self, fault: ContractError, request: HttpRequest) -> HttpResponse:
         raise NotImplementedError
 
     def turned_away(self, request: HttpRequest) -> HttpResponse | None:
