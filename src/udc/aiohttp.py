@@ -25,8 +25,7 @@ from udc.surface.messages import packed
 
 try:
     from aiohttp import web
-    from aiohttp.typedefs import Handler, Middleware
-    from multidict import CIMultiDict
+    from aiohttp.typedefs import Handler, LooseHeaders, Middleware
 except ModuleNotFoundError as _missing:
     if (_missing.name or "").partition(".")[0] != "aiohttp":
         raise
@@ -283,8 +282,9 @@ def _usual(request: web.Request, max_body_bytes: int) -> bytes | None:
 
 
 @lru_cache(maxsize=8)
-def _of_receipts(standing: Standing) -> CIMultiDict[str]:
-    return CIMultiDict([*standing, ("content-type", "application/json")])
+def _of_receipts(standing: Standing) -> LooseHeaders:
+    """The headers of a receipt, in the form from which aiohttp copies them quickest."""
+    return web.StreamResponse(headers=[*standing, ("content-type", "application/json")]).headers
 
 
 async def _answered(hosted: Hosted, request: web.Request, asked: HttpRequest, body: bytes | None) -> web.StreamResponse:
