@@ -246,7 +246,7 @@ async def _answer(attachment: Attachment, request: web.Request, path: str) -> we
     """What the droplet answers."""
     hosted = attachment.hosted
     if hosted is None:
-        return _whole(attachment.refuse_unbegun(asked))
+        return _whole(attachment.refuse_unbegun(_request(request, path)))
     surface = hosted.surface
     express = surface.express
     limit, body = surface.max_body_bytes, None

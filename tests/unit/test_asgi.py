@@ -13,7 +13,7 @@ from anyio.abc import TaskStatus
 from tests.conftest import virtual_time
 from tests.contract.served import Connection, Life, http_scope
 from udc import asgi
-from udc.errors import ConfigError
+from udc.errors import ConfigError, ContractError
 from udc.surface._base import HttpRequest, HttpResponse
 
 
@@ -35,6 +35,9 @@ class Echo:
 
     def refuse_body(self, request: HttpRequest) -> HttpResponse:
         return HttpResponse(status=413, body=b"too large")
+
+    def refuse_unread(self, fault: ContractError, request: HttpRequest) -> HttpResponse:
+        return HttpResponse(status=415, body=b"unreadable")
 
     def refuse_late(self, request: HttpRequest) -> HttpResponse:
         return HttpResponse(status=408, body=b"too late")

@@ -11,7 +11,7 @@ import pytest
 from tests.unit.outgoing.droplets import AMBIENT, Droplet, Purse
 from udc._http import HttpAnswer, HttpClient
 from udc._http.memory import FunctionTransport
-from udc.errors import ConnectionLost, LifecycleError, PeerUnreachable
+from udc.errors import ConnectionLost, ContractError, LifecycleError, PeerUnreachable
 from udc.messages import MessageType, Peer
 from udc.surface._base import HttpRequest, HttpResponse
 from udc.transports.http import audiences
@@ -44,6 +44,9 @@ class Page:
         self.begun.set()
         await self.go.wait()
         return self.response or HttpResponse(body=request.path.encode())
+
+    def refuse_unread(self, fault: ContractError, request: HttpRequest) -> HttpResponse:
+        raise NotImplementedError
 
     def refuse_late(self, request: HttpRequest) -> HttpResponse:
         raise NotImplementedError
