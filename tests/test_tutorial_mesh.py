@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.journeys.programs import Program, Programs, until
+from tests.journeys.programs import Program, Programs, request, until
+from udc.datadir import DataDirectory
 
 TUTORIAL = Path(__file__).parents[1] / "docs" / "tutorial"
 PAGE = (TUTORIAL / "second-mesh.md").read_text("utf-8")
@@ -41,6 +42,8 @@ class Terminal:
     def __init__(self, programs: Programs, commands: list[list[str]]) -> None:
         self._programs = programs
         self._left = list(commands)
+        self._data = DataDirectory(programs.folder / ".udc")
+        self._tokens: dict[str, str] = {}
 
     def said(self, argument: str) -> str:
         """What stands for an argument of the page."""
@@ -81,7 +84,24 @@ class Terminal:
         return self._programs.ask(*words, **ELSEWHERE)[1]
 
     def listed(self) -> set[str]:
-        return {row["name"] for row in json.loads(self.aside("ls", "--json") or "[]")}
+        """Who is in the mesh, as its Registry itself says."""
+        mesh = self._data.read_mesh()
+        if mesh is None or mesh.registry is None:
+            return set()
+        return {row["name"] for row in request(mesh.registry, "/droplets", token=self._token(mesh.registry))[1]}
+
+    def _token(self, registry: str) -> str:
+        if registry not in self._tokens:
+            body = {"droplet_id": 999, "secret": self._data.secret()}
+            self._tokens[registry] = request(registry, "/auth/token", body)[1]["token"]
+        return self._tokens[registry]
+
+
+def stopped(*programs: Program) -> None:
+    """All of them at once, each in good order."""
+    for program in programs:
+        program.signal()
+    assert [program.end()[0] for program in programs] == [0] * len(programs)
 
 
 ELSEWHERE = {"HOME": "/nonexistent"}
@@ -103,7 +123,7 @@ def test_it_goes_as_the_page_says(programs: Programs) -> None:
     assert terminal.ask("call", "Diary") == "2"
     assert json.loads(terminal.ask("call", "Notes", "find")) == ["today: first mesh"]
 
-    assert notes.stop()[0] == 0
+    stopped(notes)
     assert "Notes" not in terminal.listed()
     assert terminal.ask("call", "Diary", code=1).startswith(told("udc: Diary answered"))
     notes = terminal.again("run", "notes.py")
@@ -113,20 +133,18 @@ def test_it_goes_as_the_page_says(programs: Programs) -> None:
 
     for name, text in FILES.items():
         programs.write(name, text)
-    assert diary.stop()[0] == 0
-    words = terminal.start("run", "words.py")
-    diary = terminal.start("run", "diary.py")
+    stopped(diary)
+    words, diary = terminal.go("run", "words.py"), terminal.go("run", "diary.py")
     until(lambda: {"Words", "Diary"} <= terminal.listed())
     assert "Words" in terminal.ask("ls", "--capability")
     assert terminal.ask("call", "Diary") == "4 words, heard by Words"
     assert terminal.ask("call", "Words", "total") == "4"
 
-    assert mesh.stop()[0] == 0
+    stopped(mesh)
     assert terminal.ask("ls", code=2).startswith(told("udc: no mesh"))
     mesh = terminal.again("mesh", also=("--port-base", "0"))
     until(lambda: {"Notes", "Diary", "Words"} <= terminal.listed())
-    for program in (mesh, notes, diary, words):
-        assert program.stop()[0] == 0
+    stopped(mesh, notes, diary, words)
 
 
 def told(beginning: str) -> str:

@@ -6,8 +6,9 @@ import random
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
+
+from udc._frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ import os
 import sqlite3
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any, ClassVar, Final, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Final, Generic, TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -187,16 +187,6 @@ class Database:
         while self._idle_readers:
             self._idle_readers.pop().close()
         self._writer.close()
-
-
-class OpenDatabase(Protocol):
-    """Opens a database; `Database.open` is one."""
-
-    def __call__(
-        self, path: Path | str, migrations: Sequence[str], *, threads: bool = True
-    ) -> AbstractAsyncContextManager[Database]:
-        """See `Database.open`."""
-        ...
 
 
 class _Write(Generic[T]):

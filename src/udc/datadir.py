@@ -11,12 +11,13 @@ import secrets
 import stat
 import tempfile
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 from urllib.parse import quote
 
+from udc._frozen import dataclass
 from udc._types import DropletId
 from udc.errors import ConfigError
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from difflib import get_close_matches
 from heapq import nsmallest
 from typing import Final, Protocol
 
@@ -162,6 +161,8 @@ def not_known(wanted: DropletId, peers: Sequence[Peer], *, because: str = "") ->
 def _instead(name: str, peers: Sequence[Peer]) -> str:
     if not peers:
         return "; no peers are known"
+    from difflib import get_close_matches
+
     called = {peer.name.casefold(): peer.label for peer in peers[:_COMPARED] if peer.name}
     close = get_close_matches(name.casefold(), called, n=1)
     known = nsmallest(_SHOWN, map(_introduced, peers))

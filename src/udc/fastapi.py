@@ -12,6 +12,8 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Annotated, Any, Final
 
+from pydantic import BaseModel
+
 from udc._attachment import Attachable, Attachment, D, HostRoute, Permission, check_permission
 from udc.context import Context
 from udc.identity.claims import Principal
@@ -169,15 +171,23 @@ def _documented(row: Endpoint, path: str, name: str, droplet: str) -> APIRoute:
         path,
         _signed(row),
         methods=[row.method],
-        response_model=row.response_model,
+        response_model=_built(row.response_model),
         summary=summary(row),
         name=f"{droplet} {row.method} {row.path}",
         operation_id=name,
         tags=[droplet],
         dependencies=[] if row.access == "public" else [Security(_BEARER)],
-        responses={"default": {"model": ErrorAnswer, "description": "The contract's error"}},
+        responses={"default": {"model": _built(ErrorAnswer), "description": "The contract's error"}},
         **typed,
     )
+
+
+def _built(kind: Any) -> Any:  # Any: whatever pydantic takes as a type
+    """The type, fit for FastAPI: what it makes of models that are built when first used (ours are) warns of itself."""
+    if isinstance(kind, type) and issubclass(kind, BaseModel) and kind.model_config.get("defer_build"):
+        kind.model_config["defer_build"] = False
+        kind.model_rebuild()
+    return kind
 
 
 def _signed(row: Endpoint) -> Callable[..., Any]:  # Any: it returns nothing, ever
@@ -186,7 +196,7 @@ def _signed(row: Endpoint) -> Callable[..., Any]:  # Any: it returns nothing, ev
     parameters = [inspect.Parameter(name, keyword, annotation=str) for name in _NAME.findall(row.path)]
     # With capitals, so that no name of a path's is the same.
     if row.request_model is not None:
-        parameters.append(inspect.Parameter("Body", keyword, annotation=row.request_model))
+        parameters.append(inspect.Parameter("Body", keyword, annotation=_built(row.request_model)))
     for number, each in enumerate(row.query):
         told = Query(alias=each.name, description=each.description or None)
         default = inspect.Parameter.empty if each.required else each.default

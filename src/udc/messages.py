@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
 from udc._drafts import draft_of
+from udc._frozen import dataclass
 from udc._types import DropletId
 
 MAX_HOPS: Final = 16

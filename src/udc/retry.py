@@ -8,14 +8,16 @@ or the peer is known to recognise the message by its id. A peer's own retries ar
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Final, TypeVar, cast
+from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 import anyio
-import tenacity
 
+from udc._frozen import dataclass
 from udc.errors import ConfigError, ConnectionLost, DeliveryError, PeerError, PeerUnreachable
 from udc.messages import MessageType
+
+if TYPE_CHECKING:
+    from tenacity import Future, RetryCallState
 
 T = TypeVar("T")
 
@@ -143,6 +145,8 @@ async def retrying(
         if policy.attempts == 1 or not again(error):
             raise
         first = error
+    import tenacity  # here, because most droplets never repeat a call
+
     tried = 0
 
     async def attempt() -> T:
@@ -152,10 +156,10 @@ async def retrying(
             raise first
         return await send(tried)
 
-    def wait(state: tenacity.RetryCallState) -> float:
-        return policy.wait_seconds(state.attempt_number, cast("tenacity.Future", state.outcome).exception(), chance())
+    def wait(state: RetryCallState) -> float:
+        return policy.wait_seconds(state.attempt_number, cast("Future", state.outcome).exception(), chance())
 
-    def stop(state: tenacity.RetryCallState) -> bool:
+    def stop(state: RetryCallState) -> bool:
         overruns = anyio.current_time() + state.upcoming_sleep >= deadline
         return overruns or state.attempt_number >= policy.attempts
 

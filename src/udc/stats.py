@@ -11,6 +11,7 @@ from typing import Any, Final
 import anyio
 from anyio.abc import TaskStatus
 
+from udc._process import cpu_seconds, memory_bytes
 from udc._types import DropletId
 from udc.instrument import (
     AuthenticationFailed,
@@ -271,16 +272,15 @@ class ProcessSampler:
 
     async def run(self, *, task_status: TaskStatus[None]) -> None:
         """Sample for ever; the first reading is there before it reports to be started."""
-        import psutil  # here, because it costs start-up time and only a running droplet needs it
-
-        process = psutil.Process()
-        process.cpu_percent(None)  # primes the counter: the first reading is always 0.0
-        self._stats.memory_mb = process.memory_info().rss // 2**20
+        now, used = anyio.current_time(), cpu_seconds()
+        self._stats.memory_mb = memory_bytes() // 2**20
         task_status.started()
         while True:
             await anyio.sleep(self._every)
-            self._stats.cpu_percent = process.cpu_percent(None)
-            self._stats.memory_mb = process.memory_info().rss // 2**20
+            before, used_before = now, used
+            now, used = anyio.current_time(), cpu_seconds()
+            self._stats.cpu_percent = round(100 * (used - used_before) / (now - before), 1)
+            self._stats.memory_mb = memory_bytes() // 2**20
 
 
 def _metric_name(name: str) -> str:

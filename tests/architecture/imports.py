@@ -9,7 +9,8 @@ from tests.architecture.source import Import, Module, SourceTree, ancestors
 
 LAYERS: dict[str, int] = {
     # L0 ground: the standard library only
-    "udc.errors": 0, "udc.errors.*": 0, "udc.lifecycle": 0, "udc._drafts": 0, "udc._ids": 0, "udc._types": 0,
+    "udc.errors": 0, "udc.errors.*": 0, "udc.lifecycle": 0, "udc._drafts": 0, "udc._frozen": 0,
+    "udc._ids": 0, "udc._types": 0,
     # L1 protocol
     "udc.messages": 1, "udc.models": 1, "udc.models.*": 1, "udc.wire": 1, "udc.wire.*": 1,
     "udc.config": 1, "udc.config.*": 1,
@@ -21,11 +22,11 @@ LAYERS: dict[str, int] = {
     "udc.surface._query": 2,
     # L3 clients
     "udc._http": 3, "udc._http.*": 3, "udc.clients": 3, "udc.clients.*": 3, "udc.discovery": 3, "udc.discovery.*": 3,
-    "udc._sqlite": 3,    "udc.datadir": 3, "udc.transports.*": 3, "udc.directory": 3,
+    "udc._sqlite": 3, "udc._database": 3, "udc.datadir": 3, "udc.transports.*": 3, "udc.directory": 3,
     "udc.messenger": 3, "udc.messenger.*": 3, "udc.identity.*": 3,
     # L4 core
-    "udc.services": 4, "udc.services.*": 4, "udc.stats": 4, "udc.surface.*": 4, "udc.tasks": 4, "udc.tasks.*": 4,
-    "udc._runtime": 4,
+    "udc.services": 4, "udc.services.*": 4, "udc.stats": 4, "udc._process": 4, "udc.surface.*": 4,
+    "udc.tasks": 4, "udc.tasks.*": 4, "udc._runtime": 4,
     # L5 adapters
     "udc.asgi": 5, "udc._bodies": 5, "udc._foreign_server": 5, "udc._serve": 5, "udc._serve.*": 5,
     "udc._host": 5, "udc._attachment": 5, "udc.starlette": 5, "udc.fastapi": 5, "udc.aiohttp": 5,
@@ -41,12 +42,22 @@ TYPING_ONLY_UPWARD: dict[tuple[str, str], str] = {}
 
 LAZY: dict[tuple[str, str], str] = {
     ("udc.droplet", "udc._wiring"): "what a running droplet needs costs start-up time",
-    ("udc.stats", "psutil"): "likewise",
+    ("udc._process", "psutil"): "likewise, and Linux does without",
+    ("udc._http.client", "udc._http.lines"): "a droplet that calls nobody does without it",
+    ("udc._database", "udc._sqlite"): "likewise, and without a disk of its own",
+    ("udc.services._disk", "sqlite3"): "likewise",
+    ("udc.clients.choose", "udc.clients"): "only one style of Registry is spoken",
+    ("udc._wiring.reporting", "udc._wiring.polled"): "only one style of Orchestrator is spoken",
+    ("udc._wiring.reporting", "udc.clients.orchestrator"): "and none where there is no Orchestrator",
+    ("udc.directory", "difflib"): "only who wrote a name wrong needs it",
+    ("udc.config.names", "difflib"): "likewise",
+    ("udc.retry", "tenacity"): "likewise, for a call that is never repeated",
     ("udc.dispatch.deadlines", "anyio"): "a droplet on Trio never needs anyio's other half",
     ("udc.cli.__main__", "udc.cli.app"): "typer is optional",
     ("udc.cli.app", "udc.cli"): "each command loads what it needs, for start-up time",
     ("udc.cli.app", "udc.messages"): "likewise",
     ("udc.cli.tasks", "udc.cli"): "likewise",
+    ("udc.cli.running", "udc.cli.meshing"): "a droplet alone does without the core droplets",
     ("udc.cli.tasks", "udc._ids"): "likewise",
     ("udc.cli.tasks", "udc.clients"): "likewise",
     ("udc.cli.output", "rich"): "likewise",
@@ -66,7 +77,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "httpx2": ("udc._http",),
     "jwt": ("udc.identity", "udc.testing"),
     "cryptography": ("udc.identity", "udc.testing"),
-    "psutil": ("udc.stats",),
+    "psutil": ("udc._process",),
     "tenacity": ("udc.retry", "udc.messenger"),
     "fastapi": ("udc.fastapi",),
     "starlette": ("udc.starlette", "udc.fastapi"),

@@ -76,7 +76,7 @@ BUGS: list[tuple[Check, dict[str, str], str]] = [
     (imports.foreign_packages_stay_at_home, _use("import httpx2", "messenger.py"), "its home is udc._http"),
     (imports.foreign_packages_stay_at_home, _use("import jwt", "identity/claims.py"), "from L3 up"),
     (imports.foreign_packages_stay_at_home, _use("import cryptography", "asgi.py"), "udc.identity and udc.testing"),
-    (imports.foreign_packages_stay_at_home, _use("import psutil", "_runtime.py"), "its home is udc.stats"),
+    (imports.foreign_packages_stay_at_home, _use("import psutil", "_runtime.py"), "its home is udc._process"),
     (imports.foreign_packages_stay_at_home, _use("import tenacity", "directory.py"), "its home is udc.retry"),
     (imports.foreign_packages_stay_at_home, _use("import starlette.types", "asgi.py"), "imports starlette"),
     (imports.foreign_packages_stay_at_home, _use("import uvicorn", "droplet.py"), "imports uvicorn"),

@@ -21,7 +21,7 @@ class Echo:
     """A surface that keeps what it was asked."""
 
     max_body_bytes = 10
-    express = None
+    express: None = None
     body_timeout_seconds = 30.0
     closed_paths = frozenset({"/closed"})
 
@@ -41,6 +41,9 @@ class Echo:
 
     def refuse_late(self, request: HttpRequest) -> HttpResponse:
         return HttpResponse(status=408, body=b"too late")
+
+    def refuse_unread(self, fault: ContractError, request: HttpRequest) -> HttpResponse:
+        raise NotImplementedError
 
     def turned_away(self, request: HttpRequest) -> HttpResponse | None:
         return HttpResponse(status=401, body=b"go away") if request.path in self.closed_paths else None

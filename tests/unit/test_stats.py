@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.conftest import virtual_time
+from udc._process import cpu_seconds
 from udc.instrument import (
     AuthenticationFailed,
     DuplicateSuppressed,
@@ -190,7 +191,10 @@ async def test_the_process_is_measured_beside_the_requests() -> None:
         assert stats.memory_mb > 0
         stats.memory_mb = 0
         stats.cpu_percent = -1.0
+        until = cpu_seconds() + 0.1
+        while cpu_seconds() < until:
+            sum(range(10_000))
         await anyio.sleep(6)
         assert stats.memory_mb > 0
-        assert stats.cpu_percent >= 0
+        assert 1.9 <= stats.cpu_percent < 10  # 0.1 s of work in 5 s
         tasks.cancel_scope.cancel()

@@ -2,6 +2,5 @@
 
 from udc._http.answer import HttpAnswer
 from udc._http.client import HttpClient
-from udc._http.stream import HttpStream
 
-__all__ = ["HttpAnswer", "HttpClient", "HttpStream"]
+__all__ = ["HttpAnswer", "HttpClient"]

@@ -158,7 +158,7 @@ class Composition:
             config=self.settings.config,
             facts=self.facts,
             loopback=self.settings.loopback,
-            public_key=self.instance_key.public_key,
+            key=self.instance_key,
             client=self.client,
             directory=self.directory,
             ambient=self.ambient,
@@ -183,6 +183,8 @@ class Composition:
             clock=self.clock,
             instrument=self.instrument,
         )
+        if outgoing.calls_somebody(config, self.nearby):
+            self.client.prepare()
         self.aside: Ambient = self.ambient.branch()
         self.unreachable: UnreachableNotices = reporting.make_notices(self)
         transports = outgoing.make_transports(self.surroundings, self.client, self.tokens, config)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 
+from udc._frozen import dataclass
 from udc._http import HttpClient
 from udc._ids import Ambient
 from udc._types import DropletId
@@ -15,6 +15,7 @@ from udc.discovery import Discovery
 from udc.dispatch.run import Middleware
 from udc.dispatch.table import HandlerTable
 from udc.identity._base import TokenSource, Verifier
+from udc.identity.instance_key import InstanceKey
 from udc.instrument import Hook
 from udc.surface._base import Endpoint
 from udc.surface.facts import Facts
@@ -26,7 +27,7 @@ class Premises:
 
     Attributes:
         loopback: only this machine can reach it.
-        public_key: of this instance, as registered.
+        key: of this instance; its public half is what is registered.
         client: for HTTP requests of its own; open from the start hooks to the stop hooks.
         directory: who is in the mesh, as far as it is known.
         threads: blocking work may run in threads; false in virtual time.
@@ -35,7 +36,7 @@ class Premises:
     config: DropletConfig
     facts: Facts
     loopback: bool
-    public_key: str
+    key: InstanceKey
     client: HttpClient
     directory: Discovery
     ambient: Ambient

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
+from udc._frozen import dataclass
 from udc._http import HttpClient
 from udc._wiring.consequences import Consequences
 from udc._wiring.nearby import NOT_IN_SIGHT, Nearby, NearbyRegistry
@@ -18,6 +19,7 @@ from udc.clients.usage import Usage
 from udc.config import DropletConfig
 from udc.errors import DeliveryError
 from udc.identity.audiences import registry_audience
+from udc.identity.instance_key import InstanceKey
 from udc.identity.revocations import Revocations
 from udc.lifecycle import SERVING, Lifecycle, Status
 from udc.services import Service
@@ -40,12 +42,12 @@ class Self:
     """What the droplet tells its Registry of itself.
 
     Attributes:
-        public_key: of this instance.
+        key: of this instance.
         status, fingerprint, in_flight: asked at every call.
     """
 
     facts: Facts
-    public_key: str
+    key: InstanceKey
     lifecycle: Lifecycle
     status: Callable[[], Status]
     fingerprint: Callable[[], str]
@@ -65,7 +67,7 @@ class Self:
                 "status": str(self.status()),
                 "phase": str(self.lifecycle.phase),
                 "instance_id": facts.instance_id,
-                "public_key": self.public_key,
+                "public_key": self.key.public_key,
                 "fingerprint": self.fingerprint(),
                 "metadata": {**facts.metadata, MARK: MARK_VERSION},
             }
@@ -125,7 +127,7 @@ def of(parts: Composition) -> Membership:
         parts.settings.config,
         Self(
             facts=parts.facts,
-            public_key=parts.instance_key.public_key,
+            key=parts.instance_key,
             lifecycle=parts.lifecycle,
             status=lambda: parts.describe.status,
             fingerprint=lambda: parts.describe.fingerprint,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 from urllib.parse import urlsplit
 
 import anyio
 
+from udc._frozen import dataclass
 from udc._wiring.settings import Settings
 from udc.clients._base import (
     Beat,

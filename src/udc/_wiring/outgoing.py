@@ -132,6 +132,12 @@ def _nearby_peers(nearby: Nearby, config: DropletConfig) -> list[Peer]:
     return [Peer(id=ids[word], name=word, endpoint=url, ours=True) for word, url in nearby.core.items()]
 
 
+def calls_somebody(config: DropletConfig, nearby: Nearby | None) -> bool:
+    """Whether the configuration, or a mesh nearby, names anybody to call."""
+    places = (config.registry.url, config.orchestrator.url, config.dashboard.url, config.security.jwks_url)
+    return bool(config.peers) or any(places) or (nearby is not None and nearby.look() is not None)
+
+
 def make_probe(client: HttpClient) -> Callable[[Peer], Awaitable[bool]]:
     """Asks a peer's `/health`, which every droplet serves without a token."""
 

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from udc._types import DropletId, JsonObject
 from udc._wiring.work import tell_orchestrator
-from udc.clients.orchestrator import OrchestratorClient, Report
-from udc.clients.orchestrator_polled import PolledOrchestrator, WorkerRecord
 from udc.clients.peer_http import PeerHttp
 from udc.context import Lineage, Order
-from udc.lifecycle import SERVING
 from udc.messages import MessageType, Peer
 from udc.services import Service
-from udc.services.polling import TaskPoller
 from udc.services.state_reports import StateReports
 from udc.services.telemetry import Telemetry
 from udc.services.unreachable import UnreachableNotices
-from udc.tasks.fetched import Fetched, PatchTeller
 from udc.tasks.reports import Tell
 from udc.transports._exchange import audiences
 
 if TYPE_CHECKING:
     from udc._wiring.compose import Composition
+    from udc.clients.orchestrator import Report
 
 _SEND_SECONDS: Final = 5.0
 
@@ -54,7 +48,9 @@ def services(parts: Composition) -> list[Service]:
     if parts.facts.id != config.orchestrator.id:
         found.append(parts.unreachable)
         if config.orchestrator.style == "v2":
-            found.append(_polling(parts))
+            from udc._wiring import polled
+
+            found.append(polled.poller(parts))
         elif config.orchestrator.report_state:
             found.append(_reports(parts))
     if parts.facts.id != config.dashboard.id:
@@ -75,6 +71,8 @@ def peer_http(parts: Composition) -> PeerHttp:
 
 def report_of(parts: Composition) -> Report:
     """How the droplet does now."""
+    from udc.clients.orchestrator import Report
+
     stats = parts.stats
     return Report(
         droplet_id=parts.facts.id,
@@ -92,6 +90,8 @@ def _reports(parts: Composition) -> StateReports:
     http = peer_http(parts)
 
     async def send(peer: Peer, report: Report) -> None:
+        from udc.clients.orchestrator import OrchestratorClient
+
         await OrchestratorClient(http, peer, ambient=parts.aside).report(report)
 
     return StateReports(
@@ -108,58 +108,10 @@ def teller(parts: Composition) -> Tell:
     """What tells the Orchestrator of tasks, in its style."""
     config = parts.settings.config.orchestrator
     if config.style == "v2":
-        return PatchTeller(_find_polled(parts))
+        from udc._wiring import polled
+
+        return polled.teller(parts)
     return tell_orchestrator(parts.messenger, config.id)
-
-
-@dataclass(frozen=True, slots=True)
-class _Me:
-    parts: Composition
-
-    def record(self) -> WorkerRecord:
-        facts = self.parts.facts
-        return WorkerRecord(
-            droplet_id=facts.id,
-            name=facts.name,
-            steward=facts.steward,
-            endpoint=facts.endpoint,
-            capabilities=tuple(facts.capabilities),
-        )
-
-    def report(self) -> Report:
-        return report_of(self.parts)
-
-    def serving(self) -> bool:
-        return self.parts.lifecycle.phase in SERVING
-
-
-def _polling(parts: Composition) -> TaskPoller:
-    config = parts.settings.config.orchestrator
-    fetched = Fetched(desk=parts.desk, tell=parts.teller, orchestrator=config.id, ambient=parts.aside)
-    return TaskPoller(
-        find=_find_polled(parts),
-        me=_Me(parts),
-        droplet_id=parts.facts.id,
-        take=fetched.take if parts.table.known("task") else None,
-        poll_seconds=config.poll_interval,
-        beat_seconds=config.report_interval,
-        ambient=parts.aside,
-        instrument=parts.instrument,
-    )
-
-
-def _find_polled(parts: Composition) -> Callable[[], PolledOrchestrator | None]:
-    config = parts.settings.config.orchestrator
-    http = peer_http(parts)
-
-    def find() -> PolledOrchestrator | None:
-        peer = parts.directory.seen(config.id)
-        if peer is None:
-            return None
-        without = config.without_audience or peer.without_audience
-        return PolledOrchestrator(http, replace(peer, without_audience=without), ambient=parts.aside)
-
-    return find
 
 
 def _telemetry(parts: Composition) -> Telemetry:

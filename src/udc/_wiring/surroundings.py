@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
 from udc import config as configuration
+from udc._database import OpenDatabase, open_database
+from udc._frozen import dataclass
 from udc._http import HttpClient
 from udc._ids import Ambient, system
-from udc._sqlite import Database, OpenDatabase
 from udc.identity._base import Tokens
 from udc.instrument import Hook
 from udc.transports._base import Transport
@@ -55,7 +56,7 @@ class Surroundings:
     threads: bool = True
     sample_process: bool = True
     disk: bool = False
-    open_database: OpenDatabase = Database.open
+    open_database: OpenDatabase = open_database
     exit_process: Callable[[], None] = field(default=lambda: os._exit(1))
     hooks: Sequence[Hook] = ()
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import anyio
 from anyio.abc import TaskStatus
 
+from udc._frozen import dataclass
 from udc._http import HttpClient
 from udc._ids import Ambient
 from udc._types import DropletId
@@ -17,7 +17,7 @@ from udc.clients.choose import make_v2_tokens
 from udc.config import DropletConfig, has_key_source
 from udc.errors import ConfigError, DeliveryError, KeysUnavailable, TokenError
 from udc.identity._base import Token, TokenSource, Verifier
-from udc.identity.audiences import own_audience, registry_audience
+from udc.identity.audiences import foreign_narrowed, own_audience, registry_audience
 from udc.identity.claims import Principal
 from udc.identity.followed import FollowedKeys
 from udc.identity.jwks import FixedKeys, KeySet, RemoteKeys
@@ -190,7 +190,7 @@ def _source(
     config: DropletConfig, *, me: DropletId, nearby: Nearby | None, client: HttpClient, ambient: Ambient
 ) -> TokenSource:
     security = config.security
-    narrow = foreign_narrowed(config)
+    narrow = foreign_narrowed(config.security.jwt_audience, config.security.foreign_permissions)
     if security.token is not None:
         return FixedToken(security.token.reveal(), ambient=ambient)
     if security.signing_key is not None:
@@ -225,12 +225,6 @@ def _source(
     if config.registry.style == "contract" and config.droplet.secret is not None:
         return enrolled(config.registry.url, config.droplet.secret.reveal())
     return NoTokens()
-
-
-def foreign_narrowed(config: DropletConfig) -> Mapping[str | None, frozenset[str]]:
-    """The most that tokens allow which foreign peers are shown: those of the mesh's audience, and those without one."""
-    most = frozenset(config.security.foreign_permissions)
-    return {config.security.jwt_audience: most, None: most}
 
 
 def _signing_key(config: DropletConfig) -> SigningKey:

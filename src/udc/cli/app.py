@@ -103,11 +103,11 @@ def mesh(
 
     They run in one process until Ctrl+C or SIGTERM. Droplets with the same data directory join unasked.
     """
-    from udc.cli import running
+    from udc.cli import meshing
 
     with told():
-        ports = running.mesh_ports(port_base, registry_port, orchestrator_port, dashboard_port)
-        raise typer.Exit(running.mesh(data=data, ports=ports, as_json=json))
+        ports = meshing.mesh_ports(port_base, registry_port, orchestrator_port, dashboard_port)
+        raise typer.Exit(meshing.mesh(data=data, ports=ports, as_json=json))
 
 
 @app.command()

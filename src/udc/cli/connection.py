@@ -12,13 +12,13 @@ import anyio
 from udc._http import HttpAnswer, HttpClient
 from udc._ids import system
 from udc._types import DropletId, JsonObject
-from udc._wiring.trust import foreign_narrowed
 from udc.cli.faults import Usage
 from udc.cli.place import Place
 from udc.directory import StaticDirectory
 from udc.discovery import Discovery
 from udc.errors import CallTimeout, InvalidReply, InvalidRequest, PeerError
 from udc.identity._base import TokenSource
+from udc.identity.audiences import foreign_narrowed
 from udc.identity.origin import require_secure
 from udc.identity.sources import FixedToken, RegistryTokens
 from udc.identity.tokens import TokenKeeper
@@ -67,7 +67,7 @@ class Operator:
             post=self._post,
             ambient=system(),
             insecure_hosts=self.insecure_hosts,
-            narrow=foreign_narrowed(place.config),
+            narrow=foreign_narrowed(place.config.security.jwt_audience, place.config.security.foreign_permissions),
         )
 
     async def _post(self, url: str, headers: tuple[tuple[str, str], ...], body: bytes) -> tuple[int, bytes]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal, Protocol
 
+from udc._frozen import dataclass
 from udc._types import DropletId, JsonObject
 from udc.wire.canonical import canonical_json, sha256_hex
 

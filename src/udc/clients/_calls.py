@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
 
+from udc._frozen import dataclass
 from udc._http import HttpAnswer, HttpClient
 from udc.errors import InvalidReply, InvalidRequest, PeerError, RegistryRefused, UdcError
 from udc.identity.origin import require_secure

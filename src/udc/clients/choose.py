@@ -1,26 +1,25 @@
-"""The client for a Registry of the configured style."""
+"""The client for a Registry of the configured style; those of the other styles are not even loaded."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Final
+from dataclasses import field
+from typing import TYPE_CHECKING, Final
 
+from udc._frozen import dataclass
 from udc._http import HttpClient
 from udc._ids import Ambient
 from udc._types import DropletId
 from udc.clients._base import RegistryClient
 from udc.clients._calls import Calls, Place
 from udc.clients._credentials import Credentials, Purse
-from udc.clients._foreign import host_name
-from udc.clients.contract import ContractRegistry
-from udc.clients.plain import PlainRegistry
-from udc.clients.services import ServiceListRegistry
-from udc.clients.sqlite import SqliteRegistry
 from udc.clients.usage import Usage
-from udc.clients.v2 import V2Registry, V2Tokens
 from udc.config import DropletConfig
 from udc.identity.audiences import registry_audience
+
+if TYPE_CHECKING:
+    from udc.clients.contract import ContractRegistry
+    from udc.clients.v2 import V2Tokens
 
 _CREDENTIAL: Final = {"contract": "droplet.secret", "v2": "registry.key", "sqlite": "registry.key"}
 """Style → the setting that proves who we are; the other styles ask for none, so none is shown to them."""
@@ -59,15 +58,24 @@ def make_registry(config: DropletConfig, caller: Caller, *, url: str) -> Registr
         case "contract":
             return _contract(config, caller, calls)
         case "plain":
+            from udc.clients.plain import PlainRegistry
+
             return PlainRegistry(calls, droplet_id=caller.droplet_id, name=caller.name)
         case "v2":
+            from udc.clients._foreign import host_name
+            from udc.clients.v2 import V2Registry
+
             name = host_name(caller.droplet_id, caller.endpoint)
             return V2Registry(calls, key=key, tokens=caller.tokens, host_name=name)
         case "sqlite":
+            from udc.clients.sqlite import SqliteRegistry
+
             return SqliteRegistry(
                 calls, key=key, droplet_id=caller.droplet_id, usage=caller.usage, ambient=caller.ambient
             )
         case "services":
+            from udc.clients.services import ServiceListRegistry
+
             return ServiceListRegistry(calls, droplet_id=caller.droplet_id)
 
 
@@ -80,6 +88,9 @@ def make_v2_tokens(config: DropletConfig, *, url: str, client: HttpClient, ambie
     key = _key(config)
     if config.registry.style != "v2" or key is None:
         return None
+    from udc.clients._foreign import host_name
+    from udc.clients.v2 import V2Tokens
+
     name = host_name(config.droplet.id or 0, config.droplet.url or "")
     return V2Tokens(_calls(config, client, url), key=key, host_name=name, ambient=ambient)
 
@@ -99,6 +110,8 @@ def _key(config: DropletConfig) -> str | None:
 
 
 def _contract(config: DropletConfig, caller: Caller, calls: Calls) -> ContractRegistry:
+    from udc.clients.contract import ContractRegistry
+
     configured = config.droplet.secret
     secret = caller.secret or (configured.reveal() if configured is not None else None)
     credentials = Credentials(

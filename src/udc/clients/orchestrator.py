@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from http import HTTPStatus
 from typing import Any, Final
@@ -11,6 +11,7 @@ from urllib.parse import quote, urlencode
 
 import anyio
 
+from udc._frozen import dataclass
 from udc._http import HttpAnswer
 from udc._ids import Ambient, iso_utc
 from udc._types import UNSET, DropletId, JsonObject

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from http import HTTPStatus
 from types import TracebackType
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import anyio
 
-from udc._http import HttpStream
+from udc._frozen import dataclass
 from udc.clients.orchestrator_records import TaskRecord, task_record
 from udc.clients.peer_http import PeerHttp
 from udc.errors import ConnectionLost, InvalidReply, InvalidRequest, PeerError, UdcError
@@ -19,6 +18,9 @@ from udc.messages import Peer
 from udc.wire import json_text
 from udc.wire.faults import decode_error
 from udc.wire.server_sent import Event, EventReader
+
+if TYPE_CHECKING:
+    from udc._http.stream import HttpStream
 
 PATIENCE_SECONDS: Final = 60.0
 """How long it tries to reach an Orchestrator that is away before it gives up."""

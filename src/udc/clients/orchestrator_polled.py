@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from http import HTTPStatus
 from typing import Any, Final
 
+from udc._frozen import dataclass
 from udc._ids import Ambient
 from udc._types import DropletId, JsonObject
 from udc.clients._calls import is_success

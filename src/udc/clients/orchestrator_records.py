@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
+from udc._frozen import dataclass
 from udc._types import DropletId, JsonObject
 from udc.errors import InvalidReply, InvalidRequest
 from udc.wire import json_text

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from udc._http import HttpAnswer, HttpClient, HttpStream
+from udc._http import HttpAnswer, HttpClient
 from udc.errors import ConfigError, PeerUnreachable
 from udc.identity._base import Token, Tokens
 from udc.identity.origin import require_secure
 from udc.messages import Peer
 from udc.transports._exchange import AudienceOf, Headers, authorized
 from udc.wire import json_text
+
+if TYPE_CHECKING:
+    from udc._http.stream import HttpStream
 
 R = TypeVar("R")
 

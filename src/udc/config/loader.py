@@ -6,11 +6,11 @@ Explicit arguments > `UDC_` variables > aliases > `udc_config.json` > class attr
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
+from udc._frozen import dataclass
 from udc.config.names import FIELDS, FROM_FILE
 from udc.config.sections import DropletConfig
 from udc.config.sources import (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, get_args
@@ -92,6 +91,8 @@ def shown(name: str, value: object) -> str:
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The end of a sentence about an unknown name: `; did you mean 'x'?`, or nothing."""
+    import difflib
+
     # The parts before the last are mostly right and make everything look close, hence the high bar.
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.8)
     return f"; did you mean '{close[0]}'?" if close else ""

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from types import MappingProxyType
 from typing import TypeAlias, cast
 
+from udc._frozen import dataclass
 from udc._types import UNSET
 from udc.config.names import (
     ALIASES,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import ipaddress
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
+from udc._frozen import dataclass
 from udc.config.names import IDENTITY_ALIASES
 from udc.config.sections import DropletConfig
 from udc.errors import ConfigError

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from udc._frozen import dataclass
 from udc._types import UNSET, DropletId
 from udc.context._order import Order
 from udc.context._verb import as_asked

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
 
+from udc._frozen import dataclass
 from udc._types import UNSET, DropletId, JsonObject
 from udc.errors import DeliveryError, TokenError
 from udc.messages import MessageType, Priority, Reply

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from udc._frozen import dataclass
 from udc._types import DropletId, JsonObject
 from udc.discovery._known import Known, key_of, read
 from udc.errors import InvalidRequest

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final, Literal, TypeAlias, get_args
 
+from udc._frozen import dataclass
 from udc._types import DropletId, JsonObject
 from udc.errors import InvalidRequest
 from udc.messages import Peer

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Final, cast
 
+from udc._frozen import dataclass
 from udc.dispatch.declare import AnyFunction, Spec, declared_on, inside, place_of
 from udc.dispatch.plan import CallPlan
 from udc.errors import DefinitionError

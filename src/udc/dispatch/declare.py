@@ -10,9 +10,9 @@ import functools
 import inspect
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias, TypedDict, TypeVar, Unpack, cast, get_args
 
+from udc._frozen import dataclass
 from udc._types import Access
 from udc.dispatch.decorators import ActionDecorator, EndpointDecorator, EveryDecorator, MarkDecorator
 from udc.errors import DefinitionError

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 import anyio
 
+from udc._frozen import dataclass
 from udc._types import DropletId
 from udc.dispatch.run import Outcome
 from udc.errors import Conflict, ContractError, DeliveryError, TokenError, UdcError

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
+from udc._frozen import dataclass
 from udc.dispatch.classes import caller_locals, check_endpoint, known_plans, remember_plans, slots
 from udc.dispatch.declare import (
     CATCH_ALL,

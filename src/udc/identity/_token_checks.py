@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from typing import Any, Final, NoReturn, cast
 
+from udc._frozen import dataclass
 from udc._types import DropletId
 from udc.errors import Unauthorized
 from udc.identity import _base64url

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from udc._types import DropletId
@@ -25,3 +26,14 @@ def own_audience(mesh: str, droplet_id: DropletId) -> str:
 def registry_audience(mesh: str) -> str:
     """The audience of calls that change the Registry: `<mesh>/registry`."""
     return f"{mesh}/{RESERVED_NAME}"
+
+
+def foreign_narrowed(mesh: str, permissions: Iterable[str]) -> Mapping[str | None, frozenset[str]]:
+    """The most that tokens allow which foreign peers are shown: those of the mesh's audience, and those without one.
+
+    Args:
+        mesh: its audience.
+        permissions: which they may allow (`security.foreign_permissions`).
+    """
+    most = frozenset(permissions)
+    return {mesh: most, None: most}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from udc._frozen import dataclass
 from udc._types import Access, DropletId
 
 _GRANTS: dict[str, frozenset[str]] = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
@@ -9,30 +11,31 @@ from udc.identity import _base64url
 
 
 class InstanceKey:
-    """Signs what this instance proves, for example the body of `/proof`. Never shows its private half."""
+    """Signs what this instance proves, for example the body of `/proof`. Never shows its private half.
 
-    __slots__ = ("_private", "_public")
-
-    def __init__(self, private: Ed25519PrivateKey) -> None:
-        self._private = private
-        self._public = _base64url.encode(private.public_key().public_bytes_raw())
+    The pair is made from the system's randomness when it is first needed: who is alone proves nothing to anybody.
+    """
 
     @classmethod
     def generate(cls) -> InstanceKey:
-        """A fresh pair from the system's randomness."""
-        return cls(Ed25519PrivateKey.generate())
+        """A fresh pair."""
+        return cls()
 
-    @property
+    @cached_property
+    def _private(self) -> Ed25519PrivateKey:
+        return Ed25519PrivateKey.generate()
+
+    @cached_property
     def public_key(self) -> str:
         """The public half as registered: base64url without padding of the raw 32 bytes."""
-        return self._public
+        return _base64url.encode(self._private.public_key().public_bytes_raw())
 
     def sign(self, data: bytes) -> str:
         """The signature (RFC 8032): base64url without padding of the raw 64 bytes."""
         return _base64url.encode(self._private.sign(data))
 
     def __repr__(self) -> str:
-        return f"InstanceKey(public_key={self._public!r})"
+        return f"InstanceKey(public_key={self.public_key!r})"
 
 
 def verify_signature(public_key: str, signature: str, data: bytes) -> bool:

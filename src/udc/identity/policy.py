@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
+from udc._frozen import dataclass
 from udc.errors import ConfigError
 from udc.identity import _jwk
 from udc.identity.keys import ALGORITHM

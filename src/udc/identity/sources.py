@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from udc._ids import Ambient
 from udc._types import DropletId
@@ -14,8 +14,10 @@ from udc.errors import ConfigError, TokenError
 from udc.identity import _base64url
 from udc.identity._base import Token
 from udc.identity.audiences import DEFAULT_ISSUER
-from udc.identity.keys import SigningKey
 from udc.identity.origin import require_secure
+
+if TYPE_CHECKING:
+    from udc.identity.keys import SigningKey
 
 Headers = tuple[tuple[str, str], ...]
 Post = Callable[[str, Headers, bytes], Awaitable[tuple[int, bytes]]]

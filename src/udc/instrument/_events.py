@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from udc._drafts import draft_of
+from udc._frozen import dataclass
 from udc._types import DropletId
 from udc.lifecycle import Phase
 

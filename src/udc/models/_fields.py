@@ -22,8 +22,9 @@ _BRANCHES = frozenset({"int", "str", "float", "bool"})
 class Body(BaseModel):
     """The body of a request or answer: frozen, unknown keys ignored, bytes in and out as JSON."""
 
+    # Built when first used: most droplets are never asked for most of these.
     model_config: ClassVar[ConfigDict] = ConfigDict(
-        frozen=True, extra="ignore", validate_by_name=True, validate_by_alias=True
+        frozen=True, extra="ignore", validate_by_name=True, validate_by_alias=True, defer_build=True
     )
 
 

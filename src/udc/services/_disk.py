@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
@@ -58,12 +57,14 @@ class DiskLoop:
         if self._path is None:
             works()
             await self._opened.wait()
+        import sqlite3  # here, because most droplets have no disk of their own
+
         path = self._path
         while path is not None:
             try:
                 await self._keep(path, works)
             except (sqlite3.Error, OSError, ConfigError) as error:
-                self._failed(path, error)
+                self._failed(path, error, broken=not isinstance(error, sqlite3.OperationalError | OSError))
             works()
             if self.failing:  # the first failure may be gone with the file
                 await anyio.sleep(RETRY_SECONDS)
@@ -75,8 +76,16 @@ class DiskLoop:
             self.failing = False
             self._instrument.emit(StorageRecovered(what=self._what))
 
-    def _failed(self, path: Path, error: Exception) -> None:
-        broken = not isinstance(error, sqlite3.OperationalError | OSError)
+    async def at_last(self, write: Callable[[], Awaitable[None]]) -> None:
+        """Write once more before the end; what the database raises is told."""
+        import sqlite3
+
+        try:
+            await write()
+        except sqlite3.Error as error:
+            self._instrument.emit(StorageFailed(what=self._what, error=str(error)))
+
+    def _failed(self, path: Path, error: Exception, *, broken: bool) -> None:
         moved_to = _put_aside(path) if broken else None
         if broken or not self.failing:
             self._instrument.emit(StorageFailed(what=self._what, error=str(error), moved_to=moved_to))

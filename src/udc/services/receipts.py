@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 from anyio.abc import TaskStatus
 
 from udc import errors
+from udc._database import OpenDatabase, open_database
 from udc._ids import Ambient
-from udc._sqlite import Database, OpenDatabase
 from udc.dispatch.dedup import Ledger, Remembered
 from udc.dispatch.run import Outcome
 from udc.errors import ContractError, DeliveryError, InvalidRequest, TokenError, UdcError
-from udc.instrument import Instrument, StorageFailed
+from udc.instrument import Instrument
 from udc.services._disk import DiskLoop, Works
 from udc.wire import json_text
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from udc._sqlite import Database
 
 FILE: Final = "receipts.db"
 _WHAT: Final = "receipts"
@@ -65,7 +69,7 @@ class ReceiptKeeper:
         ambient: Ambient,
         instrument: Instrument,
         threads: bool = True,
-        open_database: OpenDatabase = Database.open,
+        open_database: OpenDatabase = open_database,
     ) -> None:
         self._ledger = ledger
         self._wall = ambient.wall
@@ -101,14 +105,8 @@ class ReceiptKeeper:
                     await self._write(database)
             except anyio.get_cancelled_exc_class():
                 with anyio.move_on_after(_LAST_WRITE_SECONDS, shield=True):
-                    await self._write_at_last(database)
+                    await self._loop.at_last(lambda: self._write(database))
                 raise
-
-    async def _write_at_last(self, database: Database) -> None:
-        try:
-            await self._write(database)
-        except sqlite3.Error as error:
-            self._instrument.emit(StorageFailed(what=_WHAT, error=str(error)))
 
     async def _write(self, database: Database) -> None:
         self._woken = anyio.Event()

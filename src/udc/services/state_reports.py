@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import anyio
 from anyio.abc import TaskStatus
 
 from udc._ids import Ambient
-from udc.clients.orchestrator import Report
 from udc.errors import DeliveryError, TokenError
 from udc.instrument import Instrument, ReportFailed
 from udc.messages import Peer
+
+if TYPE_CHECKING:
+    from udc.clients.orchestrator import Report
 
 _JITTER: Final = 0.1
 _FIRST_SECONDS: Final = 5.0

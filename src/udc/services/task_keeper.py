@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 from anyio.abc import TaskStatus
 
-from udc._sqlite import Database, OpenDatabase
+from udc._database import OpenDatabase, open_database
 from udc.errors import InvalidRequest
-from udc.instrument import Instrument, StorageFailed
+from udc.instrument import Instrument
 from udc.services._disk import DiskLoop, Works
 from udc.tasks.attempts import Attempt, Key
 from udc.wire import json_text
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from udc._sqlite import Database
 
 FILE: Final = "tasks.db"
 _WHAT: Final = "tasks"
@@ -56,7 +60,7 @@ class TaskKeeper:
     name = "tasks"
 
     def __init__(
-        self, *, instrument: Instrument, threads: bool = True, open_database: OpenDatabase = Database.open
+        self, *, instrument: Instrument, threads: bool = True, open_database: OpenDatabase = open_database
     ) -> None:
         self._instrument = instrument
         self._threads = threads
@@ -129,7 +133,7 @@ class TaskKeeper:
                     await self._write(database)
             except anyio.get_cancelled_exc_class():
                 with anyio.move_on_after(_LAST_WRITE_SECONDS, shield=True):
-                    await self._write_at_last(database)
+                    await self._loop.at_last(lambda: self._write(database))
                 raise
             finally:
                 self._writes = False
@@ -145,12 +149,6 @@ class TaskKeeper:
             self._restore(left)
         if self._dirty or self._anew or self._loop.failing:
             self._woken.set()
-
-    async def _write_at_last(self, database: Database) -> None:
-        try:
-            await self._write(database)
-        except sqlite3.Error as error:
-            self._instrument.emit(StorageFailed(what=_WHAT, error=str(error)))
 
     async def _write(self, database: Database) -> None:
         self._woken = anyio.Event()

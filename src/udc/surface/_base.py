@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final, Protocol, TypeAlias, TypeVar
 from urllib.parse import parse_qsl
 
 from udc._drafts import draft_of
+from udc._frozen import dataclass
 from udc._types import Access
 from udc.errors import ContractError
 from udc.identity.claims import Principal

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from udc._frozen import dataclass
 from udc._ids import Ambient, iso_utc
 from udc._types import DropletId
 from udc.identity.instance_key import InstanceKey

@@ -6,9 +6,9 @@ import ipaddress
 import math
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
+from udc._frozen import dataclass
 from udc.errors import RateLimited
 from udc.identity.claims import Principal
 from udc.surface._base import HttpRequest

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Protocol, TypeAlias
 
+from udc._frozen import dataclass
 from udc.identity.claims import Principal
 from udc.tasks.reports import Payload
 

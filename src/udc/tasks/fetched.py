@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
 
+from udc._frozen import dataclass
 from udc._ids import Ambient
 from udc._types import DropletId
 from udc.clients.orchestrator_polled import PolledOrchestrator, outcome

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final, TypeAlias
 
 import anyio
 
+from udc._frozen import dataclass
 from udc._ids import Ambient
 from udc.errors import DeliveryError, PeerError, TokenError
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
 from pydantic_core import to_json
 
+from udc._frozen import dataclass
 from udc._ids import iso_utc
 from udc.errors import InvalidReply, InvalidRequest
 from udc.messages import Message, Peer, Reply

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
 
+from udc._frozen import dataclass
 from udc.errors import InvalidRequest
 
 MAX_EVENT_BYTES: Final = 16 * 1024 * 1024

@@ -29,7 +29,7 @@ class Droplet:
     """A surface with one endpoint, `/message`: decodes, hands on, encodes. Keeps every request."""
 
     max_body_bytes = 10_000
-    express = None
+    express: None = None
     body_timeout_seconds = 30.0
 
     def __init__(self, handler: Handler = echo, *, me: int = 14, path: str = "/message") -> None:
@@ -69,6 +69,9 @@ class Droplet:
         raise NotImplementedError
 
     def refuse_late(self, request: HttpRequest) -> HttpResponse:
+        raise NotImplementedError
+
+    def refuse_unread(self, fault: ContractError, request: HttpRequest) -> HttpResponse:
         raise NotImplementedError
 
     def turned_away(self, request: HttpRequest) -> HttpResponse | None:

@@ -29,7 +29,7 @@ class Page:
     """A surface that says what it was asked, or does as told."""
 
     max_body_bytes = 100
-    express = None
+    express: None = None
     body_timeout_seconds = 30.0
 
     def __init__(self, response: HttpResponse | None = None) -> None:
@@ -49,6 +49,9 @@ class Page:
         raise NotImplementedError
 
     def refuse_late(self, request: HttpRequest) -> HttpResponse:
+        raise NotImplementedError
+
+    def refuse_unread(self, fault: ContractError, request: HttpRequest) -> HttpResponse:
         raise NotImplementedError
 
     def turned_away(self, request: HttpRequest) -> HttpResponse | None:

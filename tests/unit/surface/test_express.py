@@ -259,7 +259,7 @@ async def twins(monkeypatch: pytest.MonkeyPatch, **config: Any) -> AsyncGenerato
 async def side(config: dict[str, Any]) -> AsyncGenerator[Side]:
     events: list[Event] = []
     droplet = Twin(events.append, {"security.failed_auth_limit": 10_000, **config})
-    hosted = droplet._host()
+    hosted: Any = droplet._host()  # pyright: ignore[reportPrivateUsage]
     async with anyio.create_task_group() as tasks:
         await tasks.start(serve, hosted)
         yield Side(droplet, udc.asgi.App.of(hosted), events, hosted.parts)
@@ -430,7 +430,7 @@ async def test_a_hook_that_raises_is_logged_and_does_no_harm(
         def broken(*_: Any) -> None:
             raise RuntimeError("broken hook")
 
-        express._tallies = (broken, lambda *fields: told.append(fields))
+        express._tallies = (broken, lambda *fields: told.append(fields))  # pyright: ignore[reportUnknownLambdaType]
         assert (await asyncio.get_running_loop().create_task(both.short.call(Request(envelope()))))[0] == 200
     assert "a hook raised" in caplog.text
     assert [(action, source, trace) for action, source, _, trace in told] == [("greet", 77, TRACE)]

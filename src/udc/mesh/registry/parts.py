@@ -228,7 +228,7 @@ class Parts:
                 "capabilities": list(facts.capabilities),
                 "version": facts.version,
                 "metadata": metadata,
-                "public_key": self.premises.public_key,
+                "public_key": self.premises.key.public_key,
             },
             record_hash="",
             serial=0,
