@@ -36,6 +36,9 @@ class Echo:
     def refuse_body(self, request: HttpRequest) -> HttpResponse:
         return HttpResponse(status=413, body=b"too large")
 
+    def refuse_unread(self, fault: ContractError, request: HttpRequest) -> HttpResponse:
+        return HttpResponse(status=415, body=b"unreadable")
+
     def refuse_late(self, request: HttpRequest) -> HttpResponse:
         return HttpResponse(status=408, body=b"too late")
 
