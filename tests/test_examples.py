@@ -18,7 +18,9 @@ import httpx2
 import pytest
 from examples.two_droplets.billing import Billing
 from examples.two_droplets.resizer import Resizer
+from fastapi.testclient import TestClient
 
+from tests.contract.served import key, token
 from udc import Droplet, PeerError
 from udc.testing import mesh
 
@@ -116,6 +118,67 @@ class TestTwoDroplets:
 
         assert done.returncode != 0
         assert told in done.stderr
+
+
+@pytest.fixture
+def shop(monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
+    """The bookshop, in memory and alone; imported anew, since an application that has served takes no droplet."""
+    for name in ("shop", "shelf"):
+        monkeypatch.delitem(sys.modules, f"examples.fastapi_host.{name}", raising=False)
+    monkeypatch.setenv("UDC_SECURITY__PUBLIC_KEY", key().public_pem)
+    monkeypatch.setenv("DROPLET_URL", "http://127.0.0.1:8061/stock")
+    monkeypatch.setenv("UDC_PEERS", '[{"id": 62, "name": "Postage", "endpoint": "http://127.0.0.1:9", "ours": true}]')
+    with TestClient(importlib.import_module("examples.fastapi_host.shop").app) as client:
+        yield client
+
+
+class TestFastApiHostInMemory:
+    def test_what_was_there_works_as_before(self, shop: TestClient) -> None:
+        listed = shop.get("/books")
+        assert (listed.json(), listed.headers["x-shop"]) == ({"dune": 2}, "The Worm")
+        assert shop.get("/nowhere").json() == {"detail": "Not Found"}
+
+    def test_the_droplet_stands_in_front_of_it(self, shop: TestClient) -> None:
+        health = shop.get("/stock/health")
+        assert (health.json()["name"], "x-shop" in health.headers) == ("Stock", False)
+
+    @pytest.mark.parametrize(("permissions", "status"), [((), 403), (("read",), 403), (("write",), 200)])
+    def test_who_may_bring_books(self, shop: TestClient, permissions: tuple[str, ...], status: int) -> None:
+        answer = shop.post("/books/emma?copies=3", headers={"Authorization": f"Bearer {token(*permissions)}"})
+        assert answer.status_code == status
+        assert shop.get("/books").json().get("emma", 0) == (3 if status == 200 else 0)
+
+    def test_without_postage_nothing_is_sold(self, shop: TestClient) -> None:
+        answer = shop.post("/orders/dune")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "DEPENDENCY_UNAVAILABLE")
+        assert shop.get("/books").json() == {"dune": 2}
+
+
+class TestFastApiHost:
+    def test_it_shows_what_it_promises_and_leaves_nothing(self, environment: dict[str, str], tmp_path: Path) -> None:
+        done = run("examples.fastapi_host", {**environment, "DROPLET_ID": "none", "PORT": "none"}, tmp_path)
+
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == ""
+        for line in (
+            r'   POST /orders/dune  -> 200  {"title": "dune", "left": 1, "cents": 1350}',
+            r"   POST /books/dune   -> 401  UNAUTHORIZED: .*",
+            r"   reserve            -> 200  1",
+            r'   POST /orders/dune  -> 410  {"sorry": "dune is sold out"}',
+            r"   reserve            -> 409  SOLD_OUT: dune is sold out",
+            r"   /stock/message",
+        ):
+            assert re.search(f"^{line}$", done.stdout, re.MULTILINE), done.stdout
+        assert list(tmp_path.iterdir()) == []
+
+    def test_it_fails_when_anything_is_otherwise(self, environment: dict[str, str], tmp_path: Path) -> None:
+        shutil.copytree(ROOT / "examples", tmp_path / "examples")
+        postage = tmp_path / "examples" / "fastapi_host" / "postage.py"
+        postage.write_text(postage.read_text("utf-8").replace("return 250", "return 251"), "utf-8")
+        done = run("examples.fastapi_host", {**environment, "PYTHONPATH": f"{ROOT / 'src'}:{tmp_path}"}, tmp_path)
+
+        assert done.returncode != 0
+        assert 'POST /orders/dune should give 200 and {"title": "dune", "left": 1, "cents": 1350}' in done.stderr
 
 
 @contextmanager

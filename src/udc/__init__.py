@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from udc.errors import BusinessError, DeliveryError, PeerError, UdcError
     from udc.messages import ChatReply, Message, MessageType, Peer, Priority, Reply
     from udc.surface._base import Endpoint, HttpRequest, HttpResponse
+    from udc.surface._query import QueryParameter
 
 __version__ = "0.1.0"
 
@@ -47,6 +48,7 @@ __all__ = [
     "Peer",
     "PeerError",
     "Priority",
+    "QueryParameter",
     "Reply",
     "UdcError",
     "chat",
@@ -82,6 +84,7 @@ _HOMES: Final = {
     "udc.errors": ("BusinessError", "DeliveryError", "PeerError", "UdcError"),
     "udc.messages": ("ChatReply", "Message", "MessageType", "Peer", "Priority", "Reply"),
     "udc.surface._base": ("Endpoint", "HttpRequest", "HttpResponse"),
+    "udc.surface._query": ("QueryParameter",),
 }
 _ROOMS: Final = ("asgi", "errors", "instrument", "testing")
 """Public modules that `import udc` alone is enough for."""

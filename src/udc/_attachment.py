@@ -15,6 +15,7 @@ from udc.context import Context
 from udc.errors import DefinitionError, LifecycleError, NotReady
 from udc.identity.claims import Principal
 from udc.surface._base import Endpoint, HttpRequest, HttpResponse
+from udc.surface.edge import Edge
 from udc.wire.faults import answer_for, encode_error
 
 _NAME: Final = re.compile(r"\{[a-z_][a-z0-9_]*\}")
@@ -77,6 +78,8 @@ class Attachment:
     Attributes:
         rows: its endpoints, by their paths without the prefix; those of its class until it has begun.
         app: answers for it; 503 before it has begun.
+        places: what comes before its paths: the prefix, or nothing, or each in turn.
+        paths: all of them, whole.
 
     Args:
         root_paths: it serves its endpoints without the prefix as well.
@@ -99,7 +102,7 @@ class Attachment:
         self.prefix = prefix
         self.hosted: Hosted | None = None
         self.app: asgi.App = asgi.App(droplet)
-        self._places = ("", prefix) if root_paths and prefix else (prefix,)
+        self.places: tuple[str, ...] = ("", prefix) if root_paths and prefix else (prefix,)
         self._left = left
         self._take(droplet._outline())  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - kept out of users' way
 
@@ -107,7 +110,7 @@ class Attachment:
         self.rows: tuple[Endpoint, ...] = tuple(rows)
         fixed: dict[str, str] = {}
         templates: dict[str, tuple[re.Pattern[str], str]] = {}
-        for place in self._places:
+        for place in self.places:
             for path in {row.path for row in rows if place + row.path not in self._left}:
                 if _NAME.search(path):
                     templates[place + path] = (_pattern(place + path), place)
@@ -170,9 +173,9 @@ class Attachment:
             raise self._not_begun()
         return await self.hosted.admit(request, permission, scope=scope)
 
-    def refuse_unbegun(self) -> HttpResponse:
+    def refuse_unbegun(self, request: HttpRequest) -> HttpResponse:
         """The answer while the droplet has not begun."""
-        return _refusal(self._not_begun())
+        return _refusal(self._not_begun(), request)
 
     def mesh(self) -> Context:
         """Calls to peers in the droplet's name.
@@ -240,7 +243,7 @@ class Attachments:
         for each in self._all:
             if each.hosted is not None:
                 return each.hosted.refuse(error, request)
-        return _refusal(error)
+        return _refusal(error, request)
 
 
 def check_permission(permission: str) -> None:
@@ -254,10 +257,11 @@ def check_permission(permission: str) -> None:
         raise DefinitionError(f"{permission!r} is no permission; give one of {', '.join(map(repr, known))}")
 
 
-def _refusal(error: Exception) -> HttpResponse:
+def _refusal(error: Exception, request: HttpRequest) -> HttpResponse:
+    """The answer where no droplet can give it; with the headers that all of theirs have."""
     ambient = system()
     status, headers, body = encode_error(answer_for(error), trace_id=ambient.new_id(), now=ambient.now())
-    return HttpResponse(status=status, headers=headers, body=body)
+    return Edge().dressed(HttpResponse(status=status, headers=headers, body=body), request, guarded=True)
 
 
 def _pattern(path: str) -> re.Pattern[str]:

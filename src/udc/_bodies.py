@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
 from contextlib import asynccontextmanager, suppress
 from types import CoroutineType
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 import anyio
 
@@ -56,7 +56,8 @@ def begin(receive: Receive, *, by_hand: bool | None = None) -> Event | Awaitable
     try:
         asked = waiting.send(None)
     except StopIteration as done:
-        return cast("Event", done.value)
+        event: Event = done.value
+        return event
     return _Rest(waiting, asked)
 
 

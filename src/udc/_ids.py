@@ -59,20 +59,24 @@ def iso_utc(moment: datetime) -> str:
 class Stamps:
     """The wall clock as the contract writes time, in bytes: `iso_utc(ambient.now())`, at a tenth of its price.
 
-    All but the milliseconds is written once a second.
+    It is written once a millisecond, and all but the milliseconds once a second.
     """
 
-    __slots__ = ("_second", "_text", "_wall")
+    __slots__ = ("_milli", "_second", "_text", "_wall", "_whole")
 
     def __init__(self, wall: Callable[[], float]) -> None:
         self._wall = wall
-        self._second = -1
-        self._text = b""
+        self._milli, self._second = -1, -1
+        self._whole, self._text = b"", b""
 
     def now(self) -> bytes:
         """ISO 8601 in UTC with `Z` and milliseconds."""
-        second, micros = divmod(round(self._wall() * 1_000_000), 1_000_000)
+        milli = round(self._wall() * 1_000_000) // 1000
+        if milli == self._milli:
+            return self._whole
+        second = milli // 1000
         if second != self._second:
             self._second = second
             self._text = datetime.fromtimestamp(second, UTC).isoformat()[:19].encode()
-        return b"%b.%03dZ" % (self._text, micros // 1000)
+        self._milli, self._whole = milli, b"%b.%03dZ" % (self._text, milli % 1000)
+        return self._whole

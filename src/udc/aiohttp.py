@@ -8,23 +8,25 @@ attached.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Final
 
 import anyio
 
-from udc._attachment import Attachable, Attachment, Attachments, D, HostRoute, Permission, check_permission
+from udc._attachment import Attachable, Attachment, Attachments, D, Hosted, HostRoute, Permission, check_permission
 from udc._host import Life
 from udc.asgi import Until, close_stream, request_of
 from udc.context import Context
 from udc.errors import DefinitionError, InvalidRequest, LifecycleError, UdcError
 from udc.identity.claims import Principal
-from udc.surface._base import HttpRequest, HttpResponse, Surface
+from udc.surface._base import HttpRequest, HttpResponse, Standing, Surface
 from udc.surface.messages import packed
 
 try:
     from aiohttp import web
     from aiohttp.typedefs import Handler, Middleware
+    from multidict import CIMultiDict
 except ModuleNotFoundError as _missing:
     if (_missing.name or "").partition(".")[0] != "aiohttp":
         raise
@@ -136,12 +138,15 @@ class _Served:
 
     def others(self) -> Iterator[HostRoute]:
         """The application's own routes, those of what is mounted in it included."""
+        mount = len(_mounted_at(self._app))
         for route in self._app.router.routes():
             resource = route.resource
             if resource is not None and not isinstance(getattr(route.handler, "__self__", None), _Path):
                 below = isinstance(resource, web.StaticResource)
                 name = getattr(route.handler, "__qualname__", type(route.handler).__qualname__)
-                yield HostRoute(path=resource.canonical, name=f"the route {name!r} of the application", below=below)
+                yield HostRoute(
+                    path=resource.canonical[mount:], name=f"the route {name!r} of the application", below=below
+                )
 
     def route(self) -> None:
         """Add the droplet's paths."""
@@ -184,6 +189,19 @@ class _Path:
         before = 0 if resource is None else len(resource.canonical) + self._skip
         return await _answer(self._attachment, request, request.path[before:])
 
+    def mounted_at(self, resource: web.AbstractResource) -> str:
+        """What comes before the application's own paths, as a resource of this path tells."""
+        return resource.canonical[: len(resource.canonical) - len(self._path)]
+
+
+def _mounted_at(app: web.Application) -> str:
+    """The prefix of a sub-application that has droplets, which only its resources know; else nothing."""
+    for route in app.router.routes():
+        path = getattr(route.handler, "__self__", None)
+        if isinstance(path, _Path) and route.resource is not None:
+            return path.mounted_at(route.resource)
+    return ""
+
 
 def _front(attached: Attachments) -> Middleware:
     @web.middleware
@@ -192,9 +210,10 @@ def _front(attached: Attachments) -> Middleware:
         if isinstance(getattr(own, "__self__", None), _Path):
             return await own(request)
         if request.match_info.http_exception is not None:  # paths that only the configuration has added
+            path = request.path[len(_mounted_at(request.app)) :]
             for attachment in attached:
-                if (place := attachment.place_of(request.path)) is not None:
-                    return await _answer(attachment, request, request.path[len(place) :])
+                if (place := attachment.place_of(path)) is not None:
+                    return await _answer(attachment, request, path[len(place) :])
         try:
             return await handler(request)
         except UdcError as error:
@@ -225,10 +244,64 @@ def _request(request: web.Request, path: str) -> HttpRequest:
 
 async def _answer(attachment: Attachment, request: web.Request, path: str) -> web.StreamResponse:
     """What the droplet answers."""
-    asked = _request(request, path)
     hosted = attachment.hosted
     if hosted is None:
-        return _whole(attachment.refuse_unbegun())
+        return _whole(attachment.refuse_unbegun(asked))
+    surface = hosted.surface
+    express = surface.express
+    limit, body = surface.max_body_bytes, None
+    if (
+        express is not None
+        and path == "/message"
+        and (token := _usual(request, limit)) is not None
+        and (body := await _read(request, limit)) is not None
+    ):
+        answer = await express.answer(token, body, request.scheme)
+        if isinstance(answer, bytes):
+            return web.Response(body=answer, headers=_of_receipts(express.standing(request.scheme)))
+        if answer is not None:
+            return _whole(answer)
+    return await _answered(hosted, request, _request(request, path), body)
+
+
+def _usual(request: web.Request, max_body_bytes: int) -> bytes | None:
+    """The token of a message that comes as most do, for the surface's shorter way; `None` for all others."""
+    headers, content = request.headers, request.content
+    given = headers.getall("Authorization", ())
+    if (
+        len(given) != 1
+        or not given[0].startswith("Bearer ")
+        or request.method != "POST"
+        or headers.getall("Content-Type", ()) != ["application/json"]
+        or "Content-Encoding" in headers
+        or not content.is_eof()
+        or content.exception() is not None
+        or content.total_bytes > max_body_bytes
+    ):
+        return None
+    return given[0][7:].encode("utf-8", "surrogateescape")  # as aiohttp reads headers
+
+
+@lru_cache(maxsize=8)
+def _of_receipts(standing: Standing) -> CIMultiDict[str]:
+    return CIMultiDict([*standing, ("content-type", "application/json")])
+
+
+async def _answered(hosted: Hosted, request: web.Request, asked: HttpRequest, body: bytes | None) -> web.StreamResponse:
+    surface = hosted.surface
+    if body is None:
+        read = await _given(hosted, request, asked)
+        if not isinstance(read, bytes):
+            return read
+        body = read
+    asked.body = body
+    asked.disconnected = lambda: _until_left(request)
+    response = await surface.handle(asked)
+    return await _sent(response, request, hosted.over)
+
+
+async def _given(hosted: Hosted, request: web.Request, asked: HttpRequest) -> bytes | web.StreamResponse:
+    """The body, or the answer to a request that gets none."""
     surface = hosted.surface
     if not request.content.is_eof() and (refusal := surface.turned_away(asked)) is not None:
         return _whole(refusal)
@@ -241,13 +314,10 @@ async def _answer(attachment: Attachment, request: web.Request, path: str) -> we
     except web.RequestPayloadError:  # a `ConnectionError` is aiohttp's to end: nobody would read the answer
         coding = asked.headers.get("content-encoding")
         error = packed(coding) if coding else InvalidRequest("the body does not arrive as its headers say")
-        return _whole(hosted.refuse(error, asked))
+        return _whole(surface.turned_away(asked) or surface.refuse_unread(error, asked))
     if body is None:
         return _whole(surface.turned_away(asked) or surface.refuse_body(asked))
-    asked.body = body
-    asked.disconnected = lambda: _until_left(request)
-    response = await surface.handle(asked)
-    return await _sent(response, request, hosted.over)
+    return body
 
 
 async def _body(request: web.Request, surface: Surface) -> bytes | None:

@@ -86,9 +86,47 @@ class App:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one ASGI connection."""
-        if scope["type"] == "http":
-            await self._http(scope, receive, send)
-        elif scope["type"] == "lifespan":
+        if scope["type"] != "http":
+            await self._other(scope, receive, send)
+            return
+        hosted = self._hosted
+        if hosted is None:
+            request = _request(scope, self._names)
+            await _send(_not_started(request), request.method, receive, send, anyio.sleep_forever)
+            return
+        surface = hosted.surface
+        if (by_hand := self._by_hand) is None:
+            by_hand = self._by_hand = may_begin()  # an application lives in one loop at a time
+        begun = begin(receive, by_hand=by_hand)
+        express = surface.express
+        if express is not None and (usual := self._usual(scope, begun, surface.max_body_bytes)) is not None:
+            scheme = scope.get("scheme", "http")
+            answer = await express.answer(*usual, scheme)
+            if isinstance(answer, bytes):
+                headers = [*express.standing(scheme).encoded, _JSON, (b"content-length", b"%d" % len(answer))]
+                await send({"type": "http.response.start", "status": 200, "headers": headers})
+                await send({"type": "http.response.body", "body": answer})
+                return
+            if answer is not None:
+                await _send(answer, "POST", receive, send, hosted.over)
+                return
+        await self._http(scope, receive, send, hosted, begun)
+
+    def _usual(self, scope: Scope, begun: Event | Awaitable[Event], max_body_bytes: int) -> tuple[bytes, bytes] | None:
+        """Token and body of a message that comes as most do, for the surface's shorter way; `None` for all others."""
+        if scope["path"] != "/message" or scope["method"] != "POST" or scope.get("root_path"):
+            return None
+        if type(begun) is not dict or begun["type"] != "http.request" or begun.get("more_body"):
+            return None
+        body: bytes = begun.get("body", b"")
+        headers = self._names.plain(scope["headers"])
+        if headers is None or headers.get(b"content-type") != b"application/json" or b"content-encoding" in headers:
+            return None
+        given = headers.get(b"authorization", b"")
+        return (given[7:], body) if given.startswith(b"Bearer ") and len(body) <= max_body_bytes else None
+
+    async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
         elif scope["type"] == "websocket":
             await receive()
@@ -115,32 +153,18 @@ class App:
             raise
         await send({"type": "lifespan.shutdown.complete"})
 
-    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _http(
+        self, scope: Scope, receive: Receive, send: Send, hosted: Hosted, begun: Event | Awaitable[Event]
+    ) -> None:
         request = _request(scope, self._names)
-        hosted = self._hosted
-        if hosted is None:
-            await _send(_not_started(request), request.method, receive, send, anyio.sleep_forever)
-            return
         surface = hosted.surface
         try:
-            if (by_hand := self._by_hand) is None:
-                by_hand = self._by_hand = may_begin()  # an application lives in one loop at a time
-            response = await _take_body(request, receive, surface, scope, by_hand)
+            response = await _take_body(request, begun, receive, surface, scope)
         except CallerLeft:
             return  # half a request: nothing runs, and nobody would read the answer
         if response is None:
             request.disconnected = partial(_until_disconnect, receive)
             response = await surface.handle(request)
-        whole = response.body
-        if type(whole) is bytes and request.method != "HEAD":
-            given = response.headers
-            if type(given) is Standing and response.status == 200 and response.media_type == "application/json":
-                headers = [*given.encoded, _JSON, (b"content-length", b"%d" % len(whole))]
-            else:
-                headers = _headers(response)
-            await send({"type": "http.response.start", "status": response.status, "headers": headers})
-            await send({"type": "http.response.body", "body": whole})
-            return
         await _send(response, request.method, receive, send, hosted.over)
 
 
@@ -202,14 +226,9 @@ def request_of(scope: Scope) -> HttpRequest:
 
 
 async def _take_body(
-    request: HttpRequest,
-    receive: Receive,
-    surface: Surface,
-    scope: Scope,
-    by_hand: bool,
+    request: HttpRequest, begun: Event | Awaitable[Event], receive: Receive, surface: Surface, scope: Scope
 ) -> HttpResponse | None:
     """Give the request its body; the answer to one that gets none."""
-    begun = begin(receive, by_hand=by_hand)
     limit = surface.max_body_bytes
     try:
         body = whole(begun, limit)

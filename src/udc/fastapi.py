@@ -1,7 +1,7 @@
 """Attaches droplets to a FastAPI application: `udc.fastapi.attach(app, Billing())`.
 
 As `udc.starlette` does; and the droplet's endpoints stand in the application's OpenAPI document, as routes that are
-never run: nothing of FastAPI is on their way.
+never run: nothing of FastAPI is on their way. Those that only the configuration opens join them at the start.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Annotated, Any, Final
 
 from udc._attachment import Attachable, Attachment, D, HostRoute, Permission, check_permission
@@ -16,9 +17,10 @@ from udc.context import Context
 from udc.identity.claims import Principal
 from udc.models import ErrorAnswer
 from udc.surface._base import Endpoint
+from udc.surface.openapi import operation_ids, summary
 
 try:
-    from fastapi import FastAPI, Request, Response, Security
+    from fastapi import FastAPI, Query, Request, Response, Security
     from fastapi.routing import APIRoute, iter_route_contexts
     from fastapi.security import HTTPBearer
     from starlette.routing import BaseRoute, Match
@@ -41,7 +43,8 @@ def attach(app: FastAPI, droplet: D, prefix: str = "", *, root_paths: bool = Fal
     """Serve the droplet in the application, before its own routes, and let it live as long as the application.
 
     See `udc.starlette.attach`. The droplet's endpoints stand in the application's OpenAPI document, which stays where
-    and as open as it is: the droplet does not serve one at the same path.
+    and as open as it is: the droplet does not serve one at the same path. What the configuration adds or opens stands
+    there from the application's start on.
 
     Args:
         prefix: of the droplet's paths, like `/billing`; put it into `DROPLET_URL` too.
@@ -57,11 +60,9 @@ def attach(app: FastAPI, droplet: D, prefix: str = "", *, root_paths: bool = Fal
     """
     left = frozenset({_DOCUMENT} if app.openapi_url == _DOCUMENT else ())
     attachment = Attachment(droplet, prefix=prefix, root_paths=root_paths, left=left)
-    starlette.attach_to(app, attachment, _walk)
-    for row in attachment.rows:
-        if prefix + row.path in attachment.paths:
-            app.router.routes.append(_documented(row, attachment))
-    app.openapi_schema = None
+    document = _Document(app, attachment)
+    starlette.attach_to(app, attachment, _walk, begun=document.write)
+    document.write()
     return droplet
 
 
@@ -125,9 +126,42 @@ class _Documented(APIRoute):
         return Match.NONE, {}
 
 
-def _documented(row: Endpoint, attachment: Attachment) -> APIRoute:
-    path = attachment.prefix + row.path
-    words = re.sub(r"[^a-z0-9]+", "_", path.lower()).strip("_")
+class _Document:
+    """A droplet's endpoints in the application's OpenAPI document."""
+
+    def __init__(self, app: FastAPI, attachment: Attachment) -> None:
+        self._app = app
+        self._attachment = attachment
+        self._rows: tuple[Endpoint, ...] = ()
+        self._routes: list[APIRoute] = []
+
+    def write(self) -> None:
+        """Have the endpoints stand there that are known now, in the place of those that were before."""
+        rows = tuple(replace(row, handler=_nobody) for row in self._attachment.rows)
+        if rows == self._rows:
+            return
+        routes, before = self._app.router.routes, set(map(id, self._routes))
+        at = next((at for at, route in enumerate(routes) if id(route) in before), len(routes))
+        listed = [
+            (row, place + row.path)
+            for place in self._attachment.places
+            for row in rows
+            if place + row.path in self._attachment.paths
+        ]
+        names = operation_ids((row.method, path) for row, path in listed)
+        self._routes = [
+            _documented(row, path, name, self._attachment.name) for (row, path), name in zip(listed, names, strict=True)
+        ]
+        routes[:] = [*routes[:at], *self._routes, *(each for each in routes[at:] if id(each) not in before)]
+        self._rows = rows
+        self._app.openapi_schema = None
+
+
+async def _nobody(_: object) -> None:
+    """Stands for all handlers: which function answers is nothing that a document tells."""
+
+
+def _documented(row: Endpoint, path: str, name: str, droplet: str) -> APIRoute:
     typed: dict[str, Any] = {}  # Any: options of FastAPI's
     if row.response_model is None:
         typed["response_class"] = Response  # JSON would be promised else
@@ -136,10 +170,10 @@ def _documented(row: Endpoint, attachment: Attachment) -> APIRoute:
         _signed(row),
         methods=[row.method],
         response_model=row.response_model,
-        summary=row.summary or None,
-        name=f"{attachment.name} {row.method} {row.path}",
-        operation_id=f"{row.method.lower()}_{words or 'root'}",
-        tags=[attachment.name],
+        summary=summary(row),
+        name=f"{droplet} {row.method} {row.path}",
+        operation_id=name,
+        tags=[droplet],
         dependencies=[] if row.access == "public" else [Security(_BEARER)],
         responses={"default": {"model": ErrorAnswer, "description": "The contract's error"}},
         **typed,
@@ -150,8 +184,15 @@ def _signed(row: Endpoint) -> Callable[..., Any]:  # Any: it returns nothing, ev
     """A function with the signature that FastAPI reads the parameters and the body from."""
     keyword = inspect.Parameter.KEYWORD_ONLY
     parameters = [inspect.Parameter(name, keyword, annotation=str) for name in _NAME.findall(row.path)]
+    # With capitals, so that no name of a path's is the same.
     if row.request_model is not None:
-        parameters.append(inspect.Parameter("body", keyword, annotation=row.request_model))
+        parameters.append(inspect.Parameter("Body", keyword, annotation=row.request_model))
+    for number, each in enumerate(row.query):
+        told = Query(alias=each.name, description=each.description or None)
+        default = inspect.Parameter.empty if each.required else each.default
+        parameters.append(
+            inspect.Parameter(f"Query{number}", keyword, annotation=Annotated[each.type, told], default=default)
+        )
 
     async def never_run(**_: object) -> None:
         """Stands in the document only."""

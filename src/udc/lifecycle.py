@@ -48,12 +48,17 @@ SERVING: Final = frozenset({Phase.READY, Phase.DEGRADED})
 
 
 class Lifecycle:
-    """The phase a droplet is in. Refuses illegal steps; a step to the present phase is no step."""
+    """The phase a droplet is in. Refuses illegal steps; a step to the present phase is no step.
 
-    __slots__ = ("_phase",)
+    Attributes:
+        serving: it is in a phase that takes work.
+    """
+
+    __slots__ = ("_phase", "serving")
 
     def __init__(self, phase: Phase = Phase.UNKNOWN) -> None:
         self._phase = phase
+        self.serving: bool = phase in SERVING
 
     @property
     def phase(self) -> Phase:
@@ -72,6 +77,7 @@ class Lifecycle:
             legal = ", ".join(sorted(LEGAL[self._phase]))
             raise LifecycleError(f"a droplet that is {self._phase} cannot become {to}; it can become: {legal}")
         self._phase = to
+        self.serving = to in SERVING
         return True
 
 

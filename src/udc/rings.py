@@ -13,7 +13,15 @@ from typing import Any, Final
 
 from udc._ids import Ambient, iso_utc
 from udc.context import current_context
-from udc.instrument import AuthenticationFailed, Event, MessageHandled, RequestAnswered, SendAttempted, SendFinished
+from udc.instrument import (
+    AuthenticationFailed,
+    Event,
+    MessageHandled,
+    RequestAnswered,
+    SendAttempted,
+    SendFinished,
+    Tally,
+)
 
 current_droplet: ContextVar[str | None] = ContextVar("udc_current_droplet", default=None)
 """The instance whose code is running, so that droplets that share a process keep their log lines apart."""
@@ -85,6 +93,10 @@ class EventRing:
         if issubclass(kind, MessageHandled):
             return self._keep_failed
         return self if issubclass(kind, _EVERYDAY) else self._keep
+
+    def tally(self) -> Tally | None:
+        """See `Sparing`: of what comes with every message, only failures are kept."""
+        return None
 
     def _keep_broken(self, event: RequestAnswered) -> None:
         if event.status >= 500:

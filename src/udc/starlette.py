@@ -107,14 +107,18 @@ def attachments_of(request: HTTPConnection) -> Attachments:
     return found
 
 
-def attach_to(app: Starlette, attachment: Attachment, walk: Walk) -> None:
-    """Attach what has been prepared; see `attach`."""
+def attach_to(app: Starlette, attachment: Attachment, walk: Walk, *, begun: Callable[[], None] = lambda: None) -> None:
+    """Attach what has been prepared; see `attach`.
+
+    Args:
+        begun: called at each start, when the droplet's endpoints are those of its configuration.
+    """
     if app.middleware_stack is not None:
         raise LifecycleError(f"the application has served already; attach {attachment.name} where it is put together")
     attached: Attachments = getattr(app.state, _KEY, None) or Attachments()
     attached.add(attachment, walk(app.routes))
     setattr(app.state, _KEY, attached)
-    _live_within(app, attachment, attached, walk)
+    _live_within(app, attachment, attached, walk, begun)
     _stand_before(app, attachment, attached)
     if UdcError not in app.exception_handlers:
         app.add_exception_handler(UdcError, _refuse)
@@ -145,13 +149,16 @@ def walk_tree(
             yield HostRoute(path=prefix + route.path_format, name=f"the route {route.name!r} of the application")
 
 
-def _live_within(app: Starlette, attachment: Attachment, attached: Attachments, walk: Walk) -> None:
+def _live_within(
+    app: Starlette, attachment: Attachment, attached: Attachments, walk: Walk, begun: Callable[[], None]
+) -> None:
     around = app.router.lifespan_context
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncGenerator[Any]:  # Any: the state that the application's own gives
         life = attachment.begin(alone=attached.alone)
         attachment.check(walk(app.routes))  # routes may have been added after the droplet was attached
+        begun()
         async with around(app) as state:
             async with living(life):
                 if life.failure is None:

@@ -11,6 +11,7 @@ from typing import Any, Final
 import anyio
 from anyio.abc import TaskStatus
 
+from udc._types import DropletId
 from udc.instrument import (
     AuthenticationFailed,
     DuplicateSuppressed,
@@ -20,6 +21,7 @@ from udc.instrument import (
     RequestAnswered,
     SendFinished,
     ServiceCrashed,
+    Tally,
 )
 
 BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -194,13 +196,12 @@ class Stats:
             return self._sent
         return self._happened if issubclass(kind, _COUNTED) else None
 
+    def tally(self) -> Tally | None:
+        """See `Sparing`."""
+        return self._count_query
+
     def _handled(self, event: MessageHandled) -> None:
-        labels = (event.message_type, event.action, event.error_code or "ok")
-        values = self.messages.values
-        if labels in values:
-            values[labels] += 1.0
-        else:
-            self.messages.add(*labels)
+        self.messages.add(event.message_type, event.action, event.error_code or "ok")
 
     def _sent(self, event: SendFinished) -> None:
         self.sends.add(event.peer, event.error or "ok")
@@ -209,7 +210,22 @@ class Stats:
         self.events.add(type(event).__name__)
 
     def _answered(self, event: RequestAnswered) -> None:
-        now, seconds, status, route = self._clock(), event.seconds, event.status, event.route
+        if event.status >= 500 and event.route != _PROBE:  # a probe that says "not yet" is no error
+            self.errors_minute.add()
+            self.errors_hour.add()
+        self._count(event.method, event.route, event.status, event.seconds)
+
+    def _count_query(self, action: str, _: DropletId, seconds: float, __: str, /) -> None:
+        labels = ("query", action, "ok")
+        values = self.messages.values
+        if labels in values:
+            values[labels] += 1.0
+        else:
+            self.messages.add(*labels)
+        self._count("POST", "/message", 200, seconds)
+
+    def _count(self, method: str, route: str, status: int, seconds: float) -> None:
+        now = self._clock()
         requests, request_seconds = self.requests, self.request_seconds
         if now >= requests.turns_at or now >= request_seconds.turns_at:
             requests.turn(now)
@@ -217,14 +233,13 @@ class Stats:
         self.requests_total += 1
         requests.current += 1.0
         request_seconds.current += seconds
-        if status >= 500 and route != _PROBE:  # a probe that says "not yet" is no error
-            self.errors_minute.add()
-            self.errors_hour.add()
-        answers = self._answers.get((event.method, route, status))
+        answers = self._answers.get((method, route, status))
         if answers is None:
-            answers = self._answers[event.method, route, status] = _Answers(self.latency.setdefault(route, Histogram()))
+            answers = self._answers[method, route, status] = _Answers(self.latency.setdefault(route, Histogram()))
         answers.count += 1
-        answers.histogram.observe(seconds)
+        histogram = answers.histogram
+        histogram.counts[bisect_left(BUCKETS, seconds)] += 1
+        histogram.total_seconds += seconds
 
     @property
     def by_route(self) -> Series:

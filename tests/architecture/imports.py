@@ -18,6 +18,7 @@ LAYERS: dict[str, int] = {
     "udc.instrument": 2, "udc.instrument.*": 2, "udc._clock": 2, "udc.rings": 2,
     "udc.transports": 2, "udc.transports._base": 2, "udc.identity": 2, "udc.identity.claims": 2,
     "udc.identity._base": 2, "udc.surface": 2, "udc.surface._base": 2,
+    "udc.surface._query": 2,
     # L3 clients
     "udc._http": 3, "udc._http.*": 3, "udc.clients": 3, "udc.clients.*": 3, "udc.discovery": 3, "udc.discovery.*": 3,
     "udc._sqlite": 3,    "udc.datadir": 3, "udc.transports.*": 3, "udc.directory": 3,

@@ -529,6 +529,7 @@ async def test_openapi_lists_every_endpoint(world: World) -> None:
     document = await got(client, "/openapi.json")
     assert document["openapi"] == "3.1.0"
     assert document["info"] == {"title": "Sample", "version": "3.2.1"}
+    assert document["servers"] == [{"url": "http://127.0.0.1:8014"}]
     operations = {(method.upper(), path) for path, each in document["paths"].items() for method in each}
     assert {(method, path) for method, path, _ in GUARDED} <= operations
     assert {(row.method, row.path) for row in extra_rows()} <= operations

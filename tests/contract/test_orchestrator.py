@@ -673,6 +673,14 @@ class TestWatching:
         for _, task in read(connection.parts):
             assert (task["task_type"], task["status"]) == ("b", "cancelled")
 
+    async def test_only_what_one_droplet_has(self, world: World, desk: Desk) -> None:
+        await desk.poller()
+        await desk.until_assigned((await desk.create())["task_id"])
+        async with watching(world, f"?assigned_droplet_id={WORKER}&since=0") as connection:
+            parts = await connection.until_parts(1)
+        [(seq, task)] = read(parts)
+        assert (seq > 1, task["assigned_droplet_id"], task["status"]) == (True, WORKER, "assigned")
+
     async def test_a_bad_place_is_refused(self, desk: Desk) -> None:
         for query in ("since=x", "status=lost", "since=-1"):
             assert (await desk.ask("GET", f"/tasks/events?{query}")).code == "INVALID_REQUEST"

@@ -21,6 +21,7 @@ class Echo:
     """A surface that keeps what it was asked."""
 
     max_body_bytes = 10
+    express = None
     body_timeout_seconds = 30.0
     closed_paths = frozenset({"/closed"})
 

@@ -6,12 +6,15 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from udc._ids import Stamps
 from udc._wiring.edge import make_edge
 from udc.config import DropletConfig
+from udc.identity._base import Recalls
 from udc.surface._base import Endpoint
 from udc.surface.border import HttpSurface, check_accepts
 from udc.surface.control import Control
 from udc.surface.describe import Describe
+from udc.surface.express import Express, Ways
 from udc.surface.guard import FailureLimit, Guard
 from udc.surface.messages import Messages
 from udc.surface.observe import Observe
@@ -63,7 +66,7 @@ def make_surface(parts: Composition) -> tuple[HttpSurface, Describe]:
             host=urlsplit(parts.facts.endpoint).hostname,
         ),
         lifecycle=parts.lifecycle,
-        limits=lambda: parts.settings.config.limits,
+        limits=parts.settings.config.limits,
         busy=parts.busy,
         instrument=parts.instrument,
         ambient=parts.ambient,
@@ -71,16 +74,33 @@ def make_surface(parts: Composition) -> tuple[HttpSurface, Describe]:
         instance_id=parts.facts.instance_id,
         edge=make_edge(parts.settings.config, clock=parts.clock),
     )
-    _keep_edge(surface, parts)
+    surface.express = _express(surface, parts)
+    _follow_reloads(surface, parts)
     return surface, describe
 
 
-def _keep_edge(surface: HttpSurface, parts: Composition) -> None:
-    """Follow reloads; one of other settings must not forget who has asked how often."""
+def _express(surface: HttpSurface, parts: Composition) -> Express | None:
+    if not isinstance(parts.verifier, Recalls):
+        return None
+    ways = Ways(
+        recall=parts.verifier.recall,
+        lifecycle=parts.lifecycle,
+        dispatcher=parts.dispatcher,
+        contexts=parts.contexts,
+        instrument=parts.instrument,
+        clock=parts.clock,
+        stamps=Stamps(parts.ambient.wall),
+    )
+    return Express(surface, ways, me=parts.facts.id, instance_id=parts.facts.instance_id)
+
+
+def _follow_reloads(surface: HttpSurface, parts: Composition) -> None:
+    """Take on new limits and edges; a reload of other settings must not forget who has asked how often."""
     before = parts.settings.config
 
     def follow(config: DropletConfig) -> None:
         nonlocal before
+        surface.limit(config.limits)
         if (config.cors, config.rate) != (before.cors, before.rate):
             surface.edge = make_edge(config, clock=parts.clock)
         before = config

@@ -6,7 +6,7 @@ The same `Context` serves handlers, hooks, `@every` jobs and `droplet.mesh`; the
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, TypeVar, Unpack, overload
 
@@ -36,6 +36,8 @@ WrittenType = MessageType | Literal["query", "command", "event", "status"]
 class Context:
     """The message being answered, and the mesh. Made by `udc.dispatch.contexts`, not by hand.
 
+    The message may be made when it is first asked for: most handlers need their data only.
+
     Attributes:
         metrics: counters, gauges and money of this droplet.
     """
@@ -59,7 +61,7 @@ class Context:
         metrics: Metrics,
         courier: Courier | None = None,
         lineage: Lineage | None = None,
-        message: Message | None = None,
+        message: Message | Callable[[], Message] | None = None,
         principal: Principal | None = None,
         progress: Progress | None = None,
         deadline: float | None = None,
@@ -77,7 +79,7 @@ class Context:
     @property
     def lineage(self) -> Lineage | None:
         """What goes with onward calls; `None` for `droplet.mesh`, whose calls take it from around them."""
-        if self._lineage is None and (message := self._message) is not None:  # made for those who make calls
+        if self._lineage is None and (message := self._answered()) is not None:  # made for those who make calls
             self._lineage = Lineage(
                 trace_id=message.trace_id,
                 hops=message.hops + 1,
@@ -86,6 +88,13 @@ class Context:
             )
         return self._lineage
 
+    def _answered(self) -> Message | None:
+        message = self._message
+        if message is None or isinstance(message, Message):
+            return message
+        self._message = made = message()
+        return made
+
     @property
     def message(self) -> Message:
         """The message being answered.
@@ -93,7 +102,7 @@ class Context:
         Raises:
             LookupError: none is: this is a hook, a job or `droplet.mesh`.
         """
-        return self._message if self._message is not None else _lacks("message")
+        return self._answered() or _lacks("message")
 
     @property
     def principal(self) -> Principal:
@@ -111,8 +120,8 @@ class Context:
         Raises:
             LookupError: there is none: `droplet.mesh` outside a handler starts a new trace with each call.
         """
-        if self._message is not None:
-            return self._message.trace_id
+        if (message := self._answered()) is not None:
+            return message.trace_id
         lineage = self._trace()
         return lineage.trace_id if lineage is not None else _lacks("trace_id")
 

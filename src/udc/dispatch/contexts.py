@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from udc._ids import Ambient
@@ -44,12 +45,12 @@ class Contexts:
 
     def answering(
         self,
-        message: Message,
+        message: Message | Callable[[], Message],
         principal: Principal,
         deadline: float | None,
         progress: Progress | None = None,
     ) -> Context:
-        """The context of the handler that answers the message."""
+        """The context of the handler that answers the message; or that asks for it, when it does."""
         return Context(
             self.sender, self.ambient, self.metrics, self.courier, None, message, principal, progress, deadline
         )

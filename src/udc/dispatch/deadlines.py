@@ -16,6 +16,7 @@ import math
 from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any, Final, Protocol, TypeAlias
+from weakref import ReferenceType, ref
 
 __all__ = ["Alarm", "BareTask", "TaskCut", "Timed", "bare_tasks"]
 
@@ -28,14 +29,18 @@ BareTask: TypeAlias = asyncio.Task[Any]  # Any: whatever its coroutine returns
 
 
 @cache
-def _states() -> Callable[[BareTask], Any] | None:  # Any: a private class of anyio's
-    """Looks up anyio's state of a task; `None` where anyio keeps it in some way that is not known here."""
+def _states() -> Callable[[ReferenceType[BareTask]], Any] | None:  # Any: a private class of anyio's
+    """Looks up anyio's state of a task; `None` where anyio keeps it in some way that is not known here.
+
+    By the task's reference, as its dictionary of weak keys would: that is one function less with every message.
+    """
     try:
         from anyio._backends import _asyncio as backend  # here, because a droplet on Trio never needs it
 
         scope = backend.CancelScope(deadline=math.inf)
-        if scope._parent_scope is None and scope.shield is False:  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-            return backend._task_states.get  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        kept = vars(backend._task_states).get("data")  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        if isinstance(kept, dict) and scope._parent_scope is None and scope.shield is False:  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+            return kept.get
     except (ImportError, AttributeError, TypeError):
         pass
     return None
@@ -59,7 +64,7 @@ def bare_tasks() -> Callable[[], BareTask | None]:
         task = current_task(loop)  # told which: to find out, Python 3.11 asks the kernel for the process's number
         if task is None:
             return None
-        state = state_of(task)
+        state = state_of(ref(task))
         return task if state is None or state.cancel_scope is None else None
 
     return bare_task
@@ -68,7 +73,7 @@ def bare_tasks() -> Callable[[], BareTask | None]:
 def _is_shielded(task: BareTask) -> bool:
     """Whether the handler in a task that was bare has shielded what it is at now."""
     state_of = _states()
-    state = None if state_of is None else state_of(task)
+    state = None if state_of is None else state_of(ref(task))
     scope = None if state is None else state.cancel_scope
     while scope is not None:
         if scope.shield:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import functools
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias, TypedDict, TypeVar, Unpack, cast, get_args
 
 from udc._types import Access
 from udc.dispatch.decorators import ActionDecorator, EndpointDecorator, EveryDecorator, MarkDecorator
 from udc.errors import DefinitionError
+from udc.surface._query import QueryParameter
 
 __all__ = [
     "CATCH_ALL",
@@ -110,6 +111,7 @@ class EndpointSpec:
     summary: str = ""
     request_model: Any = None  # Any: whatever pydantic takes as a type
     response_model: Any = None  # Any: likewise
+    query: tuple[QueryParameter, ...] = ()
 
 
 Spec: TypeAlias = HandlerSpec | JobSpec | HookSpec | EndpointSpec
@@ -246,6 +248,7 @@ class Handlers:
         summary: str = "",
         request_model: Any = None,  # Any: whatever pydantic takes as a type
         response_model: Any = None,  # Any: likewise
+        query: Sequence[QueryParameter] = (),
     ) -> Callable[[F], F]:
         """Declare an HTTP endpoint of the droplet's own; the function takes the `HttpRequest`.
 
@@ -265,6 +268,7 @@ class Handlers:
             summary=summary,
             request_model=request_model,
             response_model=response_model,
+            query=tuple(query),
         )
         return lambda function: self._noted(function, spec)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from udc._types import Access
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from udc.dispatch.declare import HandlerOptions
+    from udc.surface._query import QueryParameter
 
 F = TypeVar("F", bound=Callable[..., Any])  # Any: handlers have the signature their author likes
 
@@ -59,6 +60,7 @@ class EndpointDecorator(Protocol):
         summary: str = "",
         request_model: Any = None,  # Any: whatever pydantic takes as a type
         response_model: Any = None,  # Any: likewise
+        query: Sequence[QueryParameter] = (),
     ) -> Callable[[F], F]:
         """The decorator."""
         ...

@@ -74,6 +74,34 @@ class InFlight:
             )
         return Work(self, trace_id, source, deadline, shield, self._bare_task())
 
+    def enter_bare(self, trace_id: str, source: DropletId, deadline: float) -> Work | None:
+        """Work of a bare task, entered at once: `leave` it whatever happens. `None` where `enter` must be asked.
+
+        The same as `with enter(…)` comes to, in one step.
+        """
+        works = self.works
+        if len(works) >= self.limit or (task := self._bare_task()) is None:
+            return None
+        work = Work(self, trace_id, source, deadline, False, task)
+        works.add(work)
+        if deadline < self.alarm.at:
+            self.alarm.set(deadline)
+        return work
+
+    def leave(self, work: Work) -> None:
+        """For `enter_bare`: it has come to its end."""
+        if work.cut is not None or self._idle is not None:
+            work.__exit__(None, None, None)  # takes back what has cut it short, and tells those who wait for the last
+            return
+        self.works.discard(work)
+
+    def forget(self, work: Work) -> None:
+        """For `Work`: it is over."""
+        self.works.discard(work)
+        if self._idle is not None and not self.works:
+            self._idle.set()
+            self._idle = None
+
     def cancel_trace(self, trace_id: str, *, by: DropletId | None) -> int:
         """Cancel the work of a trace that `by` sent; `None` = whoever sent it (for `admin`).
 
@@ -93,12 +121,6 @@ class InFlight:
             self._idle = self._idle or anyio.Event()
             await self._idle.wait()
 
-    def emptied(self) -> None:
-        """For `Work`: it was the last one."""
-        if self._idle is not None:
-            self._idle.set()
-            self._idle = None
-
 
 class Work:
     """One piece of work in flight; as a context manager it swallows its own cancellation: ask `ending` after.
@@ -109,15 +131,16 @@ class Work:
         source: who sent it.
         deadline: when it is cancelled.
         scope: its cancel scope; `None` in a bare task.
+        cut: what cuts it short in a bare task, once something does.
         waits_for_thread: nothing has run yet, for all threads are taken.
     """
 
     __slots__ = (
         "_cancelling",
         "_cause",
-        "_cut",
         "_home",
         "_task",
+        "cut",
         "deadline",
         "scope",
         "source",
@@ -141,7 +164,7 @@ class Work:
         self._home = home
         self._task = task
         self._cause: Cause | None = None
-        self._cut: TaskCut | None = None
+        self.cut: TaskCut | None = None
         self.scope: anyio.CancelScope | None = None
         if task is None:
             self.scope = anyio.CancelScope(deadline=deadline, shield=shield)
@@ -151,7 +174,7 @@ class Work:
     @property
     def cancel_called(self) -> bool:
         """Whether it was told to end."""
-        return self._cut is not None if self.scope is None else self.scope.cancel_called
+        return self.cut is not None if self.scope is None else self.scope.cancel_called
 
     def got_thread(self) -> None:
         """A thread has taken it."""
@@ -169,8 +192,8 @@ class Work:
         """Cut it short."""
         if self.scope is not None:
             self.scope.cancel()
-        elif self._cut is None and self._task is not None:
-            self._cut = TaskCut(self._task, cancelling=self._cancelling)
+        elif self.cut is None and self._task is not None:
+            self.cut = TaskCut(self._task, cancelling=self._cancelling)
 
     def ending(self) -> ContractError | None:
         """Why it was cut short, as the answer to its sender; `None` when it was not.
@@ -178,7 +201,7 @@ class Work:
         Cancelled by trace: 409 `CANCELLED`, final. Cancelled by the end of the grace: 503 `CANCELLED`,
         which may succeed elsewhere. Out of time: `Timeout`, or `Overloaded` when no thread ever took it.
         """
-        cut = self._cut if self.scope is None else self.scope
+        cut = self.cut if self.scope is None else self.scope
         if cut is None or not cut.cancelled_caught:
             return None
         if self._cause == "trace":
@@ -209,9 +232,6 @@ class Work:
         try:
             if self.scope is not None:
                 return bool(self.scope.__exit__(kind, error, traceback))
-            return self._cut is not None and self._cut.end(error)
+            return self.cut is not None and self.cut.end(error)
         finally:
-            home = self._home
-            home.works.discard(self)
-            if not home.works:
-                home.emptied()
+            self._home.forget(self)

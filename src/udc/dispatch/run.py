@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Protocol, TypeAlias, cast
@@ -18,13 +18,15 @@ from udc.context import Context, Progress, current_context
 from udc.dispatch.contexts import Contexts
 from udc.dispatch.deadlines import bare_tasks
 from udc.dispatch.declare import Kind
+from udc.dispatch.failures import ANSWERS, MAX_TOLD, Failures, code_of, told
 from udc.dispatch.inflight import InFlight, Work
 from udc.dispatch.plan import Queued
+from udc.dispatch.quick import Quick, quick_handlers
 from udc.dispatch.table import Bound, Handler, HandlerTable, Job
 from udc.dispatch.threads import ThreadSlots
-from udc.errors import ContractError, DeadlineExceeded, DeliveryError, Forbidden, InternalError, NoHandler, TokenError
+from udc.errors import DeadlineExceeded, Forbidden, InternalError, NoHandler
 from udc.identity.claims import Principal
-from udc.instrument import HandlerFailed, Instrument, message_handled
+from udc.instrument import Instrument, message_handled
 from udc.messages import Message
 
 __all__ = ["CallNext", "DispatchLimits", "Dispatcher", "Middleware", "Outcome"]
@@ -37,9 +39,6 @@ _NEEDS_NO_HANDLER: Final = frozenset({"event", "status", "response", "error"})
 
 CallNext: TypeAlias = Callable[[Context], Awaitable[Any]]  # Any: whatever the handler returns
 """The next layer inwards, at last the handler."""
-
-_MAX_TOLD: Final = 256
-"""How much of an action's name is told: more than any handler's."""
 
 
 class Middleware(Protocol):
@@ -129,6 +128,7 @@ class Dispatcher:
         self._contexts = contexts
         self._middleware = tuple(middleware)
         self._instrument = instrument
+        self._failures = Failures(instrument)
         self._ambient = ambient
         self._limits = limits
         self._threads = ThreadSlots(limits.threads) if threads else None
@@ -199,23 +199,39 @@ class Dispatcher:
                 code = None
                 return outcome
             raise work.ending() or InternalError("the work ended without a result")
-        except ContractError as error:
-            code = error.code
-            raise
-        except (DeliveryError, TokenError):
-            code = "DEPENDENCY_UNAVAILABLE"
+        except ANSWERS as error:
+            code = code_of(error)
             raise
         finally:
             self._instrument.emit(
                 message_handled(
                     handler.kind,
-                    _told(handler, message.action),
+                    told(handler, message.action),
                     source,
                     self._clock() - started,
                     message.trace_id,
                     code,
                 )
             )
+
+    def quick(self, kind: Kind) -> Mapping[str, Quick]:
+        """The handlers of that kind that may be called without asking this dispatcher anything, by action."""
+        return {} if self._middleware else quick_handlers(self._table.of_kind(kind), self._limits.timeout_seconds)
+
+    def ended(
+        self, error: BaseException, work: Work, handler: Handler, ctx: Context, started: float
+    ) -> Exception | None:
+        """What becomes of an error that a `Quick` handler has raised: the same as of one that `dispatch` runs.
+
+        `None`: it is no failure but somebody else's cancellation; raise it again.
+        """
+        fault = self._failures.of(handler, ctx, error) if isinstance(error, Exception) else None
+        if work.__exit__(type(error), error, error.__traceback__):
+            fault = work.ending() or InternalError("the work ended without a result")
+        code = "CANCELLED" if fault is None else code_of(fault)
+        seconds, action = self._clock() - started, told(handler, ctx.message.action)
+        self._instrument.emit(message_handled(handler.kind, action, ctx.message.source, seconds, ctx.trace_id, code))
+        return fault
 
     async def run_hook(self, hook: Bound) -> None:
         """Run a start, ready or stop hook; what it raises passes."""
@@ -240,7 +256,7 @@ class Dispatcher:
         if message.deadline is not None:
             theirs = min(theirs, now + message.deadline.timestamp() - self._ambient.wall())
         if theirs <= now:
-            what = f"{handler.kind} {_told(handler, message.action)!r}"
+            what = f"{handler.kind} {told(handler, message.action)!r}"
             raise DeadlineExceeded(f"the deadline of {what} passed {now - theirs:.3f} s ago; nothing ran")
         return min(theirs, now + own)
 
@@ -258,10 +274,10 @@ class Dispatcher:
                 queued = cast("Queued[object]", value)
                 return Outcome(result="queued", data=handler.plan.encode(queued.data))
             return _done(handler.plan.encode(value))
-        except (ContractError, DeliveryError, TokenError):
+        except ANSWERS:
             raise
         except Exception as error:  # the border of the droplet's own code
-            raise self._failure(handler, ctx, error) from error
+            raise self._failures.of(handler, ctx, error) from error
         finally:
             current_context.reset(token)
 
@@ -297,40 +313,9 @@ class Dispatcher:
         finally:
             current_context.reset(token)
 
-    def _failure(self, handler: Handler, ctx: Context, error: Exception) -> Exception:
-        answer = _lone(error)
-        if isinstance(answer, ContractError | DeliveryError | TokenError):
-            return answer
-        what = f"{handler.kind} {_told(handler, ctx.message.action)!r}"
-        _log.error(
-            "a handler failed",
-            exc_info=error,
-            extra={"handler": handler.name, "place": handler.plan.place, "trace_id": ctx.trace_id},
-        )
-        self._instrument.emit(
-            HandlerFailed(
-                message_type=handler.kind,
-                action=_told(handler, ctx.message.action),
-                trace_id=ctx.trace_id,
-                error=type(answer).__name__,
-            )
-        )
-        return InternalError(f"the handler of {what} failed")
-
 
 async def _step(layer: Middleware, call_next: CallNext, ctx: Context) -> Any:  # Any: whatever the handler returns
     return await layer(ctx, call_next)
-
-
-def _lone(error: Exception) -> Exception:
-    """What a task group raised when only one thing went wrong in it."""
-    lone: Exception = error
-    while isinstance(lone, ExceptionGroup):
-        inner = cast("ExceptionGroup[Exception]", lone).exceptions
-        if len(inner) != 1:
-            return error
-        lone = inner[0]
-    return lone
 
 
 def _check_scope(handler: Handler, principal: Principal) -> None:
@@ -341,11 +326,6 @@ def _check_scope(handler: Handler, principal: Principal) -> None:
             details={"scope": scope},
             hint=f"ask for a token with the scope {scope!r}",
         )
-
-
-def _told(handler: Handler, action: str | None) -> str:
-    """The action's name as it is told, kept and counted. A catch-all takes any text, which may be as long as a body."""
-    return (action or handler.action)[:_MAX_TOLD]
 
 
 def _no_handler(what: str, action: str | None, table: HandlerTable) -> NoHandler:
@@ -359,7 +339,7 @@ def _no_handler(what: str, action: str | None, table: HandlerTable) -> NoHandler
             hint='name it in the payload, for example {"type": "quota", "data": {}}',
         )
     other = next((kind for kind in ("query", "command") if kind != what and action in table.known(kind)), None)
-    action = action[:_MAX_TOLD]
+    action = action[:MAX_TOLD]
     return NoHandler(
         f"no handler for {what} {action!r}; known: {_listed(known)}",
         details={"action": action, "known": known},

@@ -197,6 +197,10 @@ class HandlerTable:
             return found
         return self._handlers.get((message_type, CATCH_ALL))
 
+    def of_kind(self, kind: Kind) -> list[Handler]:
+        """All handlers of that kind."""
+        return [handler for handler in self._handlers.values() if handler.kind == kind]
+
     def known(self, message_type: str) -> list[str]:
         """The actions that have a handler of their own, sorted."""
         return sorted(action for kind, action in self._handlers if kind == message_type and action != CATCH_ALL)
@@ -271,6 +275,7 @@ class HandlerTable:
                 summary=summary,
                 request_model=spec.request_model,
                 response_model=spec.response_model,
+                query=spec.query,
             )
         )
 

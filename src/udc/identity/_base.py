@@ -39,8 +39,12 @@ class Verifier(Protocol):
 class Recalls(Protocol):
     """A verifier that can tell at once whom a token it has seen proves, without a task switch in between."""
 
-    def recall(self, token: str) -> Principal | None:
-        """Who the bearer is, if that has been found out before and still holds; else `None`: ask `verify`."""
+    def recall(self, token: bytes) -> Principal | None:
+        """Who the bearer is, if that has been found out before and still holds; else `None`: ask `verify`.
+
+        Args:
+            token: as it was sent, in ASCII, if it is a token at all.
+        """
         ...
 
 

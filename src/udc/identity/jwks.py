@@ -66,16 +66,12 @@ class FixedKeys:
         keys: str | bytes | Sequence[str | bytes] | Mapping[str, str | bytes],
         algorithms: Sequence[str] = (ALGORITHM,),
     ) -> None:
+        self.revision: Final = 0
         self._keys, named = _read_fixed(keys, _jwk.pinned(algorithms))
         if not self._keys:
             raise ConfigError(["security.public_key is empty; give at least one public key"])
         self._only = next(iter(self._keys.values())) if len(self._keys) == 1 else None
         self._any_kid = self._only is not None and not named
-
-    @property
-    def revision(self) -> int:
-        """Always 0: they never change."""
-        return 0
 
     async def key(self, kid: str | None) -> PyJWK:
         """See `KeySet.key`; never suspends."""
@@ -127,7 +123,7 @@ class RemoteKeys:
         self._ttl, self._cooldown = ttl_seconds, cooldown_seconds
         self._wait, self._fetch_timeout = wait_seconds, fetch_timeout_seconds
         self._keys: dict[str, PyJWK] = {}
-        self._revision = 0
+        self.revision: int = 0
         self._failures = 0
         self._due_at = -math.inf
         self._kid_fetch_at = -math.inf
@@ -135,11 +131,6 @@ class RemoteKeys:
         self._group: TaskGroup | None = None
         self._asked = False
         self._wake: anyio.Event | None = None
-
-    @property
-    def revision(self) -> int:
-        """Rises when the set of keys changes; 0 before the first."""
-        return self._revision
 
     @property
     def kids(self) -> tuple[str, ...]:
@@ -231,7 +222,7 @@ class RemoteKeys:
 
     def _take(self, keys: dict[str, PyJWK]) -> None:
         if _identities(keys) != _identities(self._keys):
-            self._revision += 1
+            self.revision += 1
             self._keys = keys
         self._failures = 0
         self._due_at = anyio.current_time() + self._ttl * (0.9 + 0.2 * self._ambient.chance())

@@ -16,17 +16,12 @@ class OwnKeys:
 
     def __init__(self) -> None:
         self._keys: FixedKeys | None = None
-        self._revision = 0
-
-    @property
-    def revision(self) -> int:
-        """Rises whenever the set of keys changes."""
-        return self._revision
+        self.revision: int = 0
 
     def replace(self, keys: Iterable[SigningKey]) -> None:
         """Trust these from now on, and no others."""
         self._keys = FixedKeys({key.kid: key.public_pem for key in keys})
-        self._revision += 1
+        self.revision += 1
 
     async def key(self, kid: str | None) -> PyJWK:
         """See `KeySet.key`; never suspends."""

@@ -41,7 +41,7 @@ from udc.instrument._events import (
     message_handled,
     request_answered,
 )
-from udc.instrument._hooks import Choosy, Hook, Instrument, Only
+from udc.instrument._hooks import Choosy, Hook, Instrument, Only, Sparing, Tally
 
 __all__ = [
     "AuthenticationFailed",
@@ -75,8 +75,10 @@ __all__ = [
     "SendFinished",
     "ServiceCrashed",
     "ServiceRecovered",
+    "Sparing",
     "StorageFailed",
     "StorageRecovered",
+    "Tally",
     "TaskMoved",
     "TaskReported",
     "TokenFailed",

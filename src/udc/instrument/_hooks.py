@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
-from udc.instrument._events import Event
+from udc._types import DropletId
+from udc.instrument._events import Event, MessageHandled, RequestAnswered, message_handled, request_answered
 
 _log = logging.getLogger("udc.instrument")
+
+
+Tally: TypeAlias = Callable[[str, DropletId, float, str], None]
+"""Takes note of a query that succeeded: its action, its source, what it took (seconds), its trace id."""
 
 
 class Hook(Protocol):
@@ -31,8 +36,17 @@ class Choosy(Protocol):
         ...
 
 
+@runtime_checkable
+class Sparing(Choosy, Protocol):
+    """A choosy hook that needs no events made for it where one thing happens again and again: a query that succeeds."""
+
+    def tally(self) -> Tally | None:
+        """What is told of each instead of a `MessageHandled` and a `RequestAnswered`; `None`: it is of no interest."""
+        ...
+
+
 class Only:
-    """A hook made of a function for each kind of event that it takes."""
+    """A hook made of a function for each kind of event that it takes; queries that succeed are of no interest to it."""
 
     __slots__ = ("_takers",)
 
@@ -48,6 +62,26 @@ class Only:
     def taker(self, kind: type[Event], /) -> Callable[[Any], None] | None:  # Any: an event of that kind
         """See `Choosy`."""
         return self._takers.get(kind)
+
+    def tally(self) -> Tally | None:
+        """See `Sparing`."""
+        return None
+
+
+def _by_events(hook: Hook) -> Tally | None:
+    choosy = hook if isinstance(hook, Choosy) else None
+    of_message = hook if choosy is None else choosy.taker(MessageHandled)
+    of_request = hook if choosy is None else choosy.taker(RequestAnswered)
+    if of_message is None and of_request is None:
+        return None
+
+    def tell(action: str, source: DropletId, seconds: float, trace_id: str, /) -> None:
+        if of_message is not None:
+            of_message(message_handled("query", action, source, seconds, trace_id, None))
+        if of_request is not None:
+            of_request(request_answered("POST", "/message", 200, seconds, trace_id, None))
+
+    return tell
 
 
 class Instrument:
@@ -73,6 +107,14 @@ class Instrument:
                 return
             except Exception:  # noqa: BLE001 - a border: an observer must not break what it observes
                 _log.exception("a hook raised", extra={"hook": repr(take), "event": type(event).__name__})
+
+    def tallies(self) -> tuple[Tally, ...]:
+        """What to tell of each query that was sent to `POST /message` and has succeeded.
+
+        Comes to the same as emitting both its events, but for what a hook raises: that is the caller's to log.
+        """
+        told = [hook.tally() if isinstance(hook, Sparing) else _by_events(hook) for hook in self._hooks]
+        return tuple(tell for tell in told if tell is not None)
 
     def _find(self, kind: type[Event]) -> tuple[Callable[[Any], None], ...]:  # Any: as above
         found = [hook.taker(kind) if isinstance(hook, Choosy) else hook for hook in self._hooks]

@@ -14,7 +14,7 @@ from anyio.abc import TaskStatus
 from udc._ids import Ambient, iso_utc
 from udc._types import DropletId
 from udc.errors import DeliveryError, TokenError
-from udc.instrument import Event, MessageHandled, SendFinished
+from udc.instrument import Event, MessageHandled, SendFinished, Tally
 from udc.stats import Stats
 
 ACTION: Final = "metrics_update"
@@ -54,13 +54,39 @@ class CallRecords:
 
     def __call__(self, event: Event, /) -> None:
         """Note a call, or a message that was handled."""
-        if not self.wanted:
-            return
-        if isinstance(event, SendFinished):
-            if event.action != ACTION:
-                self._called(event)
-        elif isinstance(event, MessageHandled) and event.trace_id.endswith(_SAMPLED):
-            self._span(event, "handled", event.source, event.error_code)
+        take = self.taker(type(event))
+        if take is not None:
+            take(event)
+
+    def taker(self, kind: type[Event], /) -> Callable[[Any], None] | None:  # Any: an event of that kind
+        """See `Choosy`."""
+        if issubclass(kind, SendFinished):
+            return self._sent
+        return self._handled if issubclass(kind, MessageHandled) else None
+
+    def tally(self) -> Tally | None:
+        """See `Sparing`."""
+        return self._query
+
+    def _sent(self, event: SendFinished) -> None:
+        if self.wanted and event.action != ACTION:
+            self._called(event)
+
+    def _handled(self, event: MessageHandled) -> None:
+        if self.wanted and event.trace_id.endswith(_SAMPLED):
+            self._span(
+                event.trace_id,
+                "handled",
+                event.message_type,
+                event.action,
+                event.source,
+                event.seconds,
+                event.error_code,
+            )
+
+    def _query(self, action: str, source: DropletId, seconds: float, trace_id: str, /) -> None:
+        if self.wanted and trace_id.endswith(_SAMPLED):
+            self._span(trace_id, "handled", "query", action, source, seconds, None)
 
     def take(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:  # Any: JSON values
         """The calls by peer, and sampled spans; begins anew."""
@@ -77,18 +103,27 @@ class CallRecords:
         calls.errors += event.error is not None
         calls.seconds.append(event.seconds)
         if event.trace_id.endswith(_SAMPLED):
-            self._span(event, "sent", peer, event.error)
+            self._span(event.trace_id, "sent", event.message_type, event.action, peer, event.seconds, event.error)
 
-    def _span(self, event: SendFinished | MessageHandled, kind: str, peer: object, error: str | None) -> None:
+    def _span(
+        self,
+        trace_id: str,
+        kind: str,
+        message_type: str,
+        action: str | None,
+        peer: object,
+        seconds: float,
+        error: str | None,
+    ) -> None:
         if len(self._spans) < _SPANS:
             self._spans.append(
                 {
-                    "trace_id": event.trace_id,
+                    "trace_id": trace_id,
                     "kind": kind,
-                    "message_type": event.message_type,
-                    "action": event.action,
+                    "message_type": message_type,
+                    "action": action,
                     "peer": peer,
-                    "ms": _ms(event.seconds),
+                    "ms": _ms(seconds),
                     "error": error,
                 }
             )

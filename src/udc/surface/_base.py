@@ -9,7 +9,9 @@ from urllib.parse import parse_qsl
 
 from udc._drafts import draft_of
 from udc._types import Access
+from udc.errors import ContractError
 from udc.identity.claims import Principal
+from udc.surface._query import QueryParameter
 
 T = TypeVar("T")
 
@@ -160,6 +162,7 @@ class Endpoint:
         authenticate: finds out who calls, in place of the bearer check: a secret in a header, say. It is asked
             even where the access is `public`, so that the handler knows its caller.
         request_model, response_model: types of the JSON bodies, for OpenAPI.
+        query: the parameters that its handler reads from the query, for OpenAPI.
     """
 
     method: str
@@ -172,10 +175,34 @@ class Endpoint:
     authenticate: Authenticate | None = None
     request_model: Any = None  # Any: whatever pydantic takes as a type
     response_model: Any = None  # Any: likewise
+    query: tuple[QueryParameter, ...] = ()
+
+
+class Shortcut(Protocol):
+    """Answers messages that need no decision; adapters may ask it before they make an `HttpRequest`."""
+
+    async def answer(self, token: bytes, body: bytes, scheme: str) -> bytes | HttpResponse | None:
+        """The body of an answer 200, a refusal, or `None`: hand the request to the surface; nothing has happened.
+
+        Args:
+            token: what follows `Bearer ` in the only `Authorization` header of a `POST /message`.
+            body: whole, within the limit; the request says that it is plain JSON.
+            scheme: `http` or `https`.
+        """
+        ...
+
+    def standing(self, scheme: str) -> Standing:
+        """The headers of an answer 200."""
+        ...
 
 
 class Surface(Protocol):
     """What an adapter hands requests to."""
+
+    @property
+    def express(self) -> Shortcut | None:
+        """A shorter way for messages that need no decision."""
+        ...
 
     @property
     def max_body_bytes(self) -> int:
@@ -196,6 +223,10 @@ class Surface(Protocol):
 
         For bodies that have not arrived with their headers; `handle` asks all of it again.
         """
+        ...
+
+    def refuse_unread(self, fault: ContractError, request: HttpRequest) -> HttpResponse:
+        """The answer to a request whose body could not be read for another reason."""
         ...
 
     def refuse_body(self, request: HttpRequest) -> HttpResponse:

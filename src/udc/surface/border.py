@@ -25,9 +25,9 @@ from udc.errors import (
 )
 from udc.identity.claims import Principal
 from udc.instrument import Instrument, request_answered
-from udc.lifecycle import SERVING, Lifecycle, Phase
+from udc.lifecycle import Lifecycle, Phase
 from udc.rings import current_droplet
-from udc.surface._base import Endpoint, HttpRequest, HttpResponse
+from udc.surface._base import Endpoint, HttpRequest, HttpResponse, Shortcut, requested
 from udc.surface.edge import Edge
 from udc.surface.guard import Guard
 from udc.surface.routes import Routes
@@ -39,7 +39,7 @@ _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "O
 
 
 class Limits(Protocol):
-    """What the surface must know of the configuration; read at every use, so that a reload takes effect."""
+    """What the surface must know of the configuration."""
 
     @property
     def max_body_bytes(self) -> int:
@@ -59,9 +59,9 @@ def check_accepts(lifecycle: Lifecycle) -> None:
         NotReady: before the droplet is ready, or after it failed.
         Draining: it is stopping, or has stopped.
     """
-    phase = lifecycle.phase
-    if phase in SERVING:
+    if lifecycle.serving:
         return
+    phase = lifecycle.phase
     if phase in (Phase.STOPPING, Phase.STOPPED):
         raise Draining("this droplet is stopping and takes no new work", retry_after_seconds=1)
     raise NotReady(f"this droplet is not ready yet (phase {phase})", retry_after_seconds=1)
@@ -96,10 +96,14 @@ class Busy:
 class HttpSurface:
     """Answers HTTP requests by endpoint tables (implements the `Surface` seam).
 
+    Attributes:
+        max_body_bytes, body_timeout_seconds: see `Surface`.
+        edge: dresses every answer.
+        express: answers the messages that need no decision, if there is such a way.
+
     Args:
         table: all endpoints, the contract's and the droplet's own.
         clock: monotonic seconds.
-        edge: dresses every answer.
     """
 
     def __init__(
@@ -108,7 +112,7 @@ class HttpSurface:
         *,
         guard: Guard,
         lifecycle: Lifecycle,
-        limits: Callable[[], Limits],
+        limits: Limits,
         busy: Busy,
         instrument: Instrument,
         ambient: Ambient,
@@ -120,22 +124,18 @@ class HttpSurface:
         self.routes: Routes = Routes(table)
         self._guard = guard
         self._lifecycle = lifecycle
-        self._limits = limits
+        self.max_body_bytes: int = limits.max_body_bytes
+        self.body_timeout_seconds: float = limits.body_timeout_seconds
+        self.express: Shortcut | None = None
         self._busy = busy
         self._instrument = instrument
         self._ambient = ambient
         self._clock = clock
         self._instance_id = instance_id
 
-    @property
-    def max_body_bytes(self) -> int:
-        """The largest body an adapter may read."""
-        return self._limits().max_body_bytes
-
-    @property
-    def body_timeout_seconds(self) -> float:
-        """How long an adapter may wait for a body."""
-        return self._limits().body_timeout_seconds
+    def limit(self, limits: Limits) -> None:
+        """Hold to these from now on."""
+        self.max_body_bytes, self.body_timeout_seconds = limits.max_body_bytes, limits.body_timeout_seconds
 
     async def handle(self, request: HttpRequest) -> HttpResponse:
         """Answer the request. Never raises but for cancellation."""
@@ -152,7 +152,7 @@ class HttpSurface:
                 return answer
             endpoint, request.params = self.routes.find(request.method, request.path)
             guarded = _is_guarded(endpoint)
-            request.standing = standing = edge.standing(request, guarded=guarded)
+            request.standing = standing = edge.standing(request.scheme, guarded=guarded)
             if guarded:
                 request.principal = self._guard.recall(endpoint, request) or await self._guard.admit(endpoint, request)
                 if edge.rates is not None:
@@ -172,19 +172,32 @@ class HttpSurface:
         self._note(request, endpoint, response, code, begun)
         return response
 
+    def answer_failed(self, error: Exception, trace_id: str, scheme: str, begun: float) -> HttpResponse:
+        """The answer to a message whose handler failed, for `Express`; counted."""
+        request = requested("POST", "/message", {}, "", None, scheme)
+        request.trace_id = trace_id
+        fault = self._fault(error, request)
+        response = self._refusal(fault, request)
+        self._note(request, self.routes.find("POST", "/message")[0], response, fault.code, begun)
+        return response
+
     def refuse_body(self, request: HttpRequest) -> HttpResponse:
         """The answer to a request whose body is over the limit (413)."""
         limit = self.max_body_bytes
         fault = PayloadTooLarge(
             f"the body is over {limit} bytes", details={"limit_bytes": limit}, hint="send less, or in parts"
         )
-        return self._refused(fault, request)
+        return self.refuse_unread(fault, request)
 
     def refuse_late(self, request: HttpRequest) -> HttpResponse:
         """The answer to a request whose body did not arrive in time (408)."""
         seconds = self.body_timeout_seconds
         fault = DeadlineExceeded(f"the body did not arrive within {seconds:g} s", hint="send it faster, or less of it")
-        return self._refused(fault, request)
+        return self.refuse_unread(fault, request)
+
+    def refuse_unread(self, fault: ContractError, request: HttpRequest) -> HttpResponse:
+        """The answer to a request whose body could not be read, as the fault says; it counts as all others do."""
+        return self._refused(self._counted(fault, request), request)
 
     def turned_away(self, request: HttpRequest) -> HttpResponse | None:
         """The answer to a request whose body need not be waited for: no such path, or no token where one is needed."""
@@ -194,7 +207,7 @@ class HttpSurface:
             endpoint, _ = self.routes.find(request.method, request.path)
             self._guard.expect(endpoint, request)
         except ContractError as error:
-            return self._refused(self._counted(error, request), request)
+            return self.refuse_unread(error, request)
         return None
 
     def _counted(self, fault: ContractError, request: HttpRequest) -> ContractError:

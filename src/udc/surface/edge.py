@@ -32,6 +32,7 @@ class Edge:
     Attributes:
         rates: how often callers may ask; `None` = as often as they like.
         adds_nothing: to an answer that has just its `standing` headers.
+        is_plain: neither that, nor does it ask anything about a request.
 
     Args:
         cors: `None` = pages of other origins get nothing.
@@ -43,18 +44,20 @@ class Edge:
     ) -> None:
         self.rates: Rates | None = rates
         self.adds_nothing: bool = cors is None
+        self.is_plain: bool = cors is None and rates is None
         self._cors = cors
         secure: Headers = (("strict-transport-security", f"max-age={hsts_seconds}"),) if hsts_seconds else ()
         self._plain = (Standing(_ALWAYS), Standing((*_ALWAYS, _NO_STORE)))
         self._https = (Standing((*_ALWAYS, *secure)), Standing((*_ALWAYS, *secure, _NO_STORE)))
 
-    def standing(self, request: HttpRequest, *, guarded: bool) -> Standing:
+    def standing(self, scheme: str, *, guarded: bool) -> Standing:
         """What an answer has that brings nothing of its own.
 
         Args:
+            scheme: by which the request came.
             guarded: the answer is for its caller alone, and must not be kept by caches.
         """
-        return (self._https if request.scheme == "https" else self._plain)[guarded]
+        return (self._https if scheme == "https" else self._plain)[guarded]
 
     def dressed(self, response: HttpResponse, request: HttpRequest, *, guarded: bool) -> HttpResponse:
         """The response with the headers that it lacks; what it brings of them itself stays.
@@ -62,7 +65,7 @@ class Edge:
         Raises:
             ValueError: it brings a header that cannot be sent.
         """
-        standing = self.standing(request, guarded=guarded)
+        standing = self.standing(request.scheme, guarded=guarded)
         headers: Headers = response.headers
         if headers is not standing:
             headers = _completed(headers, standing) if headers else standing
@@ -83,7 +86,7 @@ class Edge:
         plain = HttpResponse(status=204, media_type=None, headers=headers)
         if preflight is None:
             return self.dressed(plain, request, guarded=True)
-        whole = _completed((*headers, *preflight), self.standing(request, guarded=True))
+        whole = _completed((*headers, *preflight), self.standing(request.scheme, guarded=True))
         return HttpResponse(status=204, media_type=None, headers=whole)
 
     def is_preflight(self, request: HttpRequest) -> bool:

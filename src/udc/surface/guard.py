@@ -68,7 +68,7 @@ class Guard:
         """The verified caller, if it can be told at once and may use the endpoint; else ask `admit`."""
         if self._recall is None or endpoint.authenticate is not None:
             return None
-        principal = self._recall(bearer_of(request))
+        principal = self._recall(bearer_of(request).encode("latin-1", "replace"))
         if principal is None or principal.anonymous or not principal.may(endpoint.access):
             return None
         return principal

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 _JOINED: Final = {"cookie": "; "}
@@ -20,13 +20,18 @@ class HeaderNames:
     def read(self, raw: Iterable[tuple[bytes, bytes]]) -> Mapping[str, str]:
         """By name in lower case; of repeated ones the values joined with `, `, of cookies with `; `."""
         pairs = list(raw)
-        found = dict(pairs)
-        if len(found) == len(pairs) and found.keys() <= self._known:
+        found = self.plain(pairs)
+        if found is not None:
             return _Encoded(found)
-        for name in found:
+        for name, _ in pairs:
             if name == name.lower() and len(self._known) < _MAX_NAMES:
                 self._known.add(name)
         return _joined(pairs)
+
+    def plain(self, raw: Collection[tuple[bytes, bytes]]) -> dict[bytes, bytes] | None:
+        """As they are, by name in lower case, if each is there once and its name is known; else `None`: `read` them."""
+        found = dict(raw)
+        return found if len(found) == len(raw) and found.keys() <= self._known else None
 
 
 def _joined(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:

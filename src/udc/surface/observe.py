@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BeforeValidator, Field
 
 from udc._types import DropletId
-from udc.errors import InvalidRequest, NotFound
+from udc.errors import NotFound
 from udc.models import EventPage, LogPage, Proof
 from udc.rings import EventRing, LogRing
 from udc.stats import Stats
 from udc.surface import prometheus_text
 from udc.surface._base import Endpoint, HttpRequest, HttpResponse
+from udc.surface._query import QueryParameter
 from udc.surface.facts import ProofBook
 
-_MAX_ROWS: Final = 1000
-_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+_Limit = Annotated[int, Field(ge=1, le=1000)]
+_Level = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(str.upper)]
+
+_LOGS: Final = QueryParameter("limit", _Limit, default=100, description="How many lines, at the most.")
+_LEVEL: Final = QueryParameter("level", _Level, description="Only lines of this level or above.")
+_EVENTS: Final = QueryParameter("limit", _Limit, default=50, description="How many events, at the most.")
+_EVENT_TYPE: Final = QueryParameter("event_type", description="Only events of this type.")
 
 
 class Observe:
@@ -47,15 +55,14 @@ class Observe:
 
     async def logs(self, request: HttpRequest) -> dict[str, Any]:  # Any: JSON values
         """The last log lines, secrets masked."""
-        level = _one(request, "level")
-        if level is not None and level.upper() not in _LEVELS:
-            raise InvalidRequest.field("level", f"must be one of {', '.join(_LEVELS)}")
-        rows = self._logs.last(_limit(request, 100), level)
+        query = request.query
+        rows = self._logs.last(_LOGS.read(query), _LEVEL.read(query))
         return {"logs": rows, "total": self._logs.total, "droplet_id": self._id}
 
     async def events(self, request: HttpRequest) -> dict[str, Any]:  # Any: JSON values
         """The last events, secrets masked."""
-        rows = self._events.last(_limit(request, 50), _one(request, "event_type"))
+        query = request.query
+        rows = self._events.last(_EVENTS.read(query), _EVENT_TYPE.read(query))
         return {"events": rows, "total": self._events.total, "droplet_id": self._id}
 
     async def proof(self, _: HttpRequest) -> object:
@@ -68,11 +75,11 @@ class Observe:
     def table(self) -> list[Endpoint]:
         """The rows of these endpoints."""
         metrics_access = "public" if self._public_metrics else "read"
-        rows: list[tuple[str, Any, str, Any, Any]] = [  # Any: passed on
-            ("/metrics", self.metrics, "Counts as Prometheus text", None, metrics_access),
-            ("/logs", self.logs, "The last log lines", LogPage, "read"),
-            ("/events", self.events, "The last events", EventPage, "read"),
-            ("/proof", self.proof, "The last action that changed state, signed", Proof, "read"),
+        rows: list[tuple[str, Any, str, Any, Any, tuple[QueryParameter, ...]]] = [  # Any: passed on
+            ("/metrics", self.metrics, "Counts as Prometheus text", None, metrics_access, ()),
+            ("/logs", self.logs, "The last log lines", LogPage, "read", (_LOGS, _LEVEL)),
+            ("/events", self.events, "The last events", EventPage, "read", (_EVENTS, _EVENT_TYPE)),
+            ("/proof", self.proof, "The last action that changed state, signed", Proof, "read", ()),
         ]
         return [
             Endpoint(
@@ -83,20 +90,7 @@ class Observe:
                 summary=summary,
                 always=True,
                 response_model=model,
+                query=query,
             )
-            for path, handler, summary, model, access in rows
+            for path, handler, summary, model, access, query in rows
         ]
-
-
-def _one(request: HttpRequest, name: str) -> str | None:
-    values = request.query.get(name)
-    return values[-1] if values else None
-
-
-def _limit(request: HttpRequest, default: int) -> int:
-    text = _one(request, "limit")
-    if text is None:
-        return default
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= _MAX_ROWS or len(text) > 9:
-        raise InvalidRequest.field("limit", f"must be a whole number from 1 to {_MAX_ROWS}")
-    return int(text)

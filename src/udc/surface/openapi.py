@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from pydantic import TypeAdapter
@@ -12,6 +13,7 @@ from pydantic_core import to_json
 
 from udc.models import ErrorAnswer
 from udc.surface._base import Endpoint, HttpRequest, HttpResponse
+from udc.surface._query import QueryParameter
 from udc.surface.facts import Facts
 
 _NAME: Final = re.compile(r"\{([a-z_][a-z0-9_]*)\}")
@@ -58,11 +60,12 @@ class OpenApi:
         rows = self._rows()
         schemas, definitions = _schemas(rows)
         paths: dict[str, Json] = {}
-        for row in rows:
-            paths.setdefault(row.path, {})[row.method.lower()] = _operation(row, schemas)
+        for row, name in zip(rows, operation_ids((row.method, row.path) for row in rows), strict=True):
+            paths.setdefault(row.path, {})[row.method.lower()] = _operation(row, name, schemas)
         return {
             "openapi": "3.1.0",
             "info": {"title": self._facts.name, "version": self._facts.version},
+            **({"servers": [{"url": self._facts.endpoint}]} if self._facts.endpoint else {}),
             "paths": paths,
             "components": {
                 "schemas": definitions,
@@ -79,6 +82,8 @@ def _schemas(rows: Sequence[Endpoint]) -> tuple[Mapping[tuple[int, JsonSchemaMod
             asked[id(row.request_model), "validation"] = TypeAdapter(row.request_model)
         if row.response_model is not None:
             asked[id(row.response_model), "serialization"] = TypeAdapter(row.response_model)
+        for each in row.query:
+            asked[id(each), "validation"] = each.adapter
     asked[id(ErrorAnswer), "serialization"] = TypeAdapter(ErrorAnswer)
     made, definitions = TypeAdapter.json_schemas(
         [(key, key[1], adapter) for key, adapter in asked.items()], ref_template=_REF
@@ -86,21 +91,23 @@ def _schemas(rows: Sequence[Endpoint]) -> tuple[Mapping[tuple[int, JsonSchemaMod
     return {key: schema for (key, _), schema in made.items()}, dict(definitions.get("$defs", {}))
 
 
-def _operation(row: Endpoint, schemas: Mapping[tuple[int, JsonSchemaMode], Json]) -> Json:
+def _operation(row: Endpoint, name: str, schemas: Mapping[tuple[int, JsonSchemaMode], Json]) -> Json:
     answer: Json = {"description": "Success"}
     if row.response_model is not None:
         answer["content"] = _content(schemas[id(row.response_model), "serialization"])
     error = {"description": "The contract's error", "content": _content(schemas[id(ErrorAnswer), "serialization"])}
     operation: Json = {
-        "operationId": _operation_id(row),
-        "summary": row.summary or _operation_id(row),
+        "operationId": name,
+        "summary": summary(row),
         "responses": {"200": answer, "default": error},
         "security": [] if row.access == "public" else _BEARER,
     }
-    if names := _NAME.findall(row.path):
-        operation["parameters"] = [
-            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names
-        ]
+    parameters: list[Json] = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in _NAME.findall(row.path)
+    ]
+    parameters += (_parameter(each, schemas[id(each), "validation"]) for each in row.query)
+    if parameters:
+        operation["parameters"] = parameters
     if row.request_model is not None:
         operation["requestBody"] = {
             "required": True,
@@ -109,10 +116,29 @@ def _operation(row: Endpoint, schemas: Mapping[tuple[int, JsonSchemaMode], Json]
     return operation
 
 
+def _parameter(declared: QueryParameter, schema: Json) -> Json:
+    told: Json = {"name": declared.name, "in": "query", "required": declared.required, "schema": schema}
+    if declared.description:
+        told["description"] = declared.description
+    if declared.default is not None:
+        told["schema"] = {**schema, "default": declared.adapter.dump_python(declared.default, mode="json")}
+    return told
+
+
 def _content(schema: Json) -> Json:
     return {"application/json": {"schema": schema}}
 
 
-def _operation_id(row: Endpoint) -> str:
-    words = re.sub(r"[^a-z0-9]+", "_", row.path.lower()).strip("_")
-    return f"{row.method.lower()}_{words or 'root'}"
+def summary(row: Endpoint) -> str:
+    """The line that tells what an endpoint is for, or at least which it is."""
+    return row.summary or f"{row.method} {row.path}"
+
+
+def operation_ids(operations: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """What endpoints, by method and path, are called in a document: each has a name of its own."""
+    taken: Counter[str] = Counter()
+    for method, path in operations:
+        words = re.sub(r"[^a-z0-9]+", "_", path.lower()).strip("_")
+        name = f"{method.lower()}_{words or 'root'}"
+        taken[name] += 1
+        yield name if taken[name] == 1 else f"{name}__{taken[name]}"  # no path gives two lines

@@ -9,6 +9,7 @@ from typing import Final, get_args
 from udc._types import Access
 from udc.errors import DefinitionError, MethodNotAllowed, NotFound
 from udc.surface._base import Endpoint
+from udc.surface._query import QueryParameter
 
 _NO_PARAMS: Final[dict[str, str]] = {}
 _NAME: Final = re.compile(r"\{([a-z_][a-z0-9_]*)\}")
@@ -88,6 +89,20 @@ def _check(row: Endpoint) -> None:
     if row.access not in get_args(Access):
         known = ", ".join(map(repr, get_args(Access)))
         raise DefinitionError(f"{_owner(row)}: {row.method} {row.path} has access {row.access!r}; give one of {known}")
+    _check_query(row)
+
+
+def _check_query(row: Endpoint) -> None:
+    seen: set[str] = set()
+    for each in row.query:
+        if not isinstance(each, QueryParameter):  # pyright: ignore[reportUnnecessaryIsInstance] - for who checks no types
+            raise DefinitionError(
+                f"{_owner(row)}: {each!r} in the query of {row.method} {row.path} is no QueryParameter; "
+                f"write query=(QueryParameter({str(each)!r}),)"
+            )
+        if each.name in seen:
+            raise DefinitionError(f"{_owner(row)}: {row.method} {row.path} has two query parameters {each.name!r}")
+        seen.add(each.name)
 
 
 def _pattern(row: Endpoint) -> tuple[re.Pattern[str], tuple[str, ...]]:

@@ -7,7 +7,7 @@ long way, which knows the other forms and says what is wrong; so the two must ag
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from pydantic_core import SchemaValidator, ValidationError, core_schema
 
@@ -53,40 +53,64 @@ _UNKEPT: Final[dict[str, core_schema.CoreSchema]] = {
 
 
 def _reader() -> SchemaValidator:
-    """Fills the slots of a draft; unknown keys, nulls and other types are errors here."""
-    rows = [core_schema.dataclass_field(name, schema, kw_only=True) for name, schema in _REQUIRED.items()]
-    for name, (schema, default) in _OPTIONAL.items():
-        optional = core_schema.with_default_schema(schema, default=default)
-        rows.append(core_schema.dataclass_field(name, optional, kw_only=True))
-    for name, schema in _UNKEPT.items():
-        optional = core_schema.with_default_schema(schema, default="")
-        rows.append(core_schema.dataclass_field(name, optional, kw_only=True, init_only=True))
-    arguments = core_schema.dataclass_args_schema("Message", rows, extra_behavior="forbid", collect_init_only=True)
-    filled = [*_REQUIRED, *_OPTIONAL]
-    return SchemaValidator(core_schema.dataclass_schema(MessageDraft, arguments, filled, slots=True))
+    """Reads the envelope; unknown keys, nulls and other types are errors here."""
+    rows = {name: core_schema.typed_dict_field(schema) for name, schema in _REQUIRED.items()}
+    for name, schema in ({name: schema for name, (schema, _) in _OPTIONAL.items()} | _UNKEPT).items():
+        rows[name] = core_schema.typed_dict_field(schema, required=False)
+    return SchemaValidator(core_schema.typed_dict_schema(rows, extra_behavior="forbid"))
 
 
 _read: Final = _reader().validate_json
+_DEFAULTS: Final = {name: default for name, (_, default) in _OPTIONAL.items()}
+
+Envelope: TypeAlias = dict[str, Any]  # Any: values that have been checked
+"""What is in the body of a message, its times still as text."""
+
+
+def read_envelope(body: bytes) -> tuple[Envelope, str | None, Any] | None:  # Any: JSON
+    """The envelope in a body of the contract's own form, the action and the data.
+
+    `None` where something about it asks for the long way.
+    """
+    try:
+        envelope: Envelope = _read(body)
+        moment = datetime.fromisoformat
+        odd_time = moment(envelope["timestamp"]).tzinfo is not UTC
+        if "deadline" in envelope:
+            odd_time |= moment(envelope["deadline"]).tzinfo is not UTC
+    except (ValidationError, ValueError):
+        return None
+    payload = envelope["payload"]
+    if odd_time or "message_type" in payload or json_text.overflows(payload):
+        return None
+    action, data = choose(payload)
+    return envelope, action, data
+
+
+def message_of(envelope: Envelope, action: str | None, data: Any, size: int) -> Message:  # Any: JSON
+    """The message in such an envelope."""
+    draft = MessageDraft()
+    draft.message_type = envelope["message_type"]
+    draft.payload = envelope["payload"]
+    draft.trace_id = envelope["trace_id"]
+    draft.timestamp = datetime.fromisoformat(envelope["timestamp"])
+    draft.action, draft.data = action, data
+    given = _DEFAULTS | envelope
+    draft.source, draft.target = given["source"], given["target"]
+    draft.message_id, draft.correlation_id = given["message_id"], given["correlation_id"]
+    draft.timeout_ms, deadline = given["timeout_ms"], given["deadline"]
+    draft.deadline = None if deadline is None else datetime.fromisoformat(deadline)
+    draft.attempt, draft.hops = given["attempt"], given["hops"]
+    draft.on_behalf_of, draft.priority = given["on_behalf_of"], given["priority"]
+    draft.reply_to = given["reply_to"]
+    draft.dialect = forms.CONTRACT
+    draft.size = size
+    draft.__class__ = Message
+    message: Message = draft
+    return message
 
 
 def read_plain(body: bytes) -> Message | None:
     """The message in a body of the contract's own form; `None` where something about it asks for the long way."""
-    try:
-        draft = _read(body)
-        stamp = datetime.fromisoformat(draft.timestamp)
-        deadline = draft.deadline
-        if deadline is not None:
-            draft.deadline = deadline = datetime.fromisoformat(deadline)
-    except (ValidationError, ValueError):
-        return None
-    payload = draft.payload
-    odd_time = stamp.tzinfo is not UTC or (deadline is not None and deadline.tzinfo is not UTC)
-    if odd_time or "message_type" in payload or json_text.overflows(payload):
-        return None
-    draft.timestamp = stamp
-    draft.action, draft.data = choose(payload)
-    draft.dialect = forms.CONTRACT
-    draft.size = len(body)
-    draft.__class__ = Message
-    message: Message = draft
-    return message
+    read = read_envelope(body)
+    return None if read is None else message_of(*read, len(body))

@@ -32,6 +32,7 @@ class Case:
         shape: of two lives' answers only the shape is the same.
         apart: adapters that answer otherwise, with the status that they have; `docs/reference/adapters.md` says why.
         server_may: a status with which a server's own parser may refuse it before any adapter sees it.
+        https: the answer tells browsers to use https only; all others must not.
     """
 
     method: str = "GET"
@@ -49,6 +50,7 @@ class Case:
     shape: bool = False
     apart: Mapping[str, int] = field(default_factory=dict)
     server_may: tuple[int, ...] = ()
+    https: bool = False
 
     def request(self) -> dict[str, Any]:
         """As a client of this suite takes it."""
@@ -108,6 +110,7 @@ DESCRIBING = {
     "dependencies": get("/dependencies", by=READ, shows=JSON, json={"required": lambda rows: rows[0]["id"] == 15}),
     "version": get("/version", by=READ, shows=JSON, json={"version": "3.2.1"}),
     "logs": get("/logs", by=READ, shows=JSON, json={"droplet_id": served.ME}, shape=True),
+    "logs of a level": get("/logs?level=critical&limit=1", by=READ, json={"logs": []}, shape=True),
     "logs limit": get("/logs?limit=0", by=READ, status=400, code="INVALID_REQUEST"),
     "logs level": get("/logs?level=loud", by=READ, status=400, code="INVALID_REQUEST"),
     "events": get(
@@ -280,6 +283,14 @@ PATHS = {
     "encoded query": get("/echo?a=%20%26%3D&b=x+y", json={"query": {"a": [" &="], "b": ["x y"]}}),
     "the query as it was sent": get("/echo?q=gr%C3%BCn%2Fa", json={"query_string": "q=gr%C3%BCn%2Fa"}),
     "only a question mark": get("/echo?", json={"query": {}}),
+    "declared parameters": get(
+        "/search/x?limit=10&way=up&by-name=a&by-name=b&deep=true&unknown=1",
+        text=b'{"limit":10,"way":"up","by-name":["a","b"],"deep":true}',
+    ),
+    "declared defaults": get("/search/x?way=down", text=b'{"limit":5,"way":"down","by-name":null,"deep":false}'),
+    "a parameter out of its limits": get("/search/x?way=up&limit=11", status=400, code="INVALID_REQUEST"),
+    "a parameter of another kind": get("/search/x?way=up&limit=ten", status=400, code="INVALID_REQUEST"),
+    "a missing parameter": get("/search/x", status=400, code="INVALID_REQUEST"),
 }
 
 HEADERS = {
@@ -381,6 +392,35 @@ HARDENED = {
         status=204,
     ),
 }
+
+HSTS = {**SECURITY, "strict-transport-security": "max-age=31536000"}
+
+
+def secure(method: str, path: str, **expected: Any) -> Case:
+    return Case(method=method, path=path, https=True, **{"shows": HSTS, **expected})
+
+
+SECURE = {
+    "the scheme": secure("GET", "/echo", json={"scheme": "https"}),
+    "a public answer": secure("GET", "/livez", json={"ok": True}),
+    "a guarded answer": secure("GET", "/version", by=READ, shows={**HSTS, "cache-control": "no-store"}),
+    "a receipt": secure("POST", "/message", by=WRITE, sends=envelope(), json={"data": "hi"}),
+    "no content": secure("GET", "/empty", status=204),
+    "a stream": secure("GET", "/three", text=b"data: 0\n\ndata: 1\n\ndata: 2\n\n"),
+    "a redirection": secure("GET", "/elsewhere", status=307),
+    "head": secure("HEAD", "/livez", text=b""),
+    "options": secure("OPTIONS", "/health", status=204),
+    "no token": secure("GET", "/state", status=401, code="UNAUTHORIZED"),
+    "nowhere": secure("GET", "/nowhere", status=404, code="NOT_FOUND", apart=NOT_FOUND),
+    "a wrong method": secure("POST", "/health", status=405, code="METHOD_NOT_ALLOWED"),
+    "too large": secure("POST", "/echo", content=b"x" * (BODY_LIMIT + 1), status=413, code="PAYLOAD_TOO_LARGE"),
+    "not json": secure("POST", "/message", by=WRITE, content=b"{", status=400, code="INVALID_REQUEST"),
+    "a fault": secure("POST", "/failing", status=500, code="INTERNAL_ERROR"),
+    "what an endpoint says of it itself stays": secure(
+        "GET", "/pinned", shows={"strict-transport-security": "max-age=1; preload"}
+    ),
+}
+"""Asked over https."""
 
 GROUPS = {
     "hardened": HARDENED,

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from tests.contract.adapters.cases import Case
 from tests.contract.served import Answer
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -51,3 +52,35 @@ def _shape(value: Any) -> Any:
 def told(answer: Answer, *, shape: bool = False) -> tuple[int, dict[str, str], Any]:
     """What the droplet said, as far as the contract decides it."""
     return answer.status, contract_headers(answer.headers), same(answer.body, shape=shape)
+
+
+def check_as_said(case: Case, answer: Answer) -> None:
+    """The answer is what the row says, and nobody who came by http is told to use https only."""
+    headers = {name.lower(): value for name, value in answer.headers.items()}
+    assert dict(case.shows).items() <= headers.items()
+    assert ("strict-transport-security" in headers) == case.https
+    if case.text is not None:
+        assert answer.body == case.text
+    if case.code is not None and case.method != "HEAD":
+        assert answer.code == case.code
+        assert headers["content-type"] == "application/json"
+        assert set(answer.json()) == {"status", "error", "timestamp", "trace_id"}
+    for key, wanted in case.json.items():
+        value = answer.json()[key]
+        assert wanted(value) if callable(wanted) else value == wanted, (key, value)
+
+
+def whole(schema: Any, document: Mapping[str, Any]) -> Any:
+    """The schema with what it refers to in it, but for what FastAPI words its own way: titles, nulls, bounds."""
+    if isinstance(schema, dict):
+        if "$ref" in schema:
+            name = schema["$ref"].rpartition("/")[2]
+            return whole(document["components"]["schemas"][name], document)
+        return {
+            key: whole(value, document)
+            for key, value in schema.items()
+            if key != "title" and (key, value) != ("default", None)
+        }
+    if isinstance(schema, list):
+        return [whole(each, document) for each in schema]
+    return float(schema) if isinstance(schema, int) and not isinstance(schema, bool) else schema

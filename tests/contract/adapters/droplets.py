@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import anyio
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from tests.contract import served
-from udc import Endpoint, HttpRequest, HttpResponse, endpoint
+from udc import Endpoint, HttpRequest, HttpResponse, QueryParameter, endpoint
 
 BODY_LIMIT = 64 * 1024
+
+
+LIMIT = QueryParameter("limit", Annotated[int, Field(ge=1, le=10)], default=5, description="How many.")
+WAY = QueryParameter("way", Literal["up", "down"], required=True)
+NAMES = QueryParameter("by-name", Annotated[list[str], Field(max_length=2)], description="Whose.")
+DEEP = QueryParameter("deep", bool, default=False)
+SEARCH = (LIMIT, WAY, NAMES, DEEP)
 
 
 class Made(BaseModel):
@@ -33,6 +40,12 @@ async def echo(request: HttpRequest) -> dict[str, Any]:
     }
 
 
+async def search(request: HttpRequest) -> dict[str, Any]:
+    """What its query says."""
+    query = request.query
+    return {each.name: each.read(query) for each in SEARCH}
+
+
 class Everything(served.Extended):
     """Beside `served.Extended`: echoes, all kinds of answers, streams.
 
@@ -48,6 +61,7 @@ class Everything(served.Extended):
             for method in ("GET", "POST", "PUT", "PATCH", "DELETE")
         ),
         Endpoint(method="GET", path="/echo/{name}", access="public", handler=echo),
+        Endpoint(method="GET", path="/search/{way}", access="public", handler=search, query=SEARCH),
         Endpoint(method="GET", path="/echo/{name}/of/{what}", access="public", handler=echo),
     )
 
@@ -93,6 +107,10 @@ class Everything(served.Extended):
     @endpoint("GET", "/cookies", "public")
     async def cookies(self, _: HttpRequest) -> HttpResponse:
         return HttpResponse(body=b"{}", headers=(("set-cookie", "a=1"), ("Set-Cookie", "b=2"), ("X-Kind", "grün")))
+
+    @endpoint("GET", "/pinned", "public")
+    async def pinned(self, _: HttpRequest) -> HttpResponse:
+        return HttpResponse(body=b"{}", headers=(("Strict-Transport-Security", "max-age=1; preload"),))
 
     @endpoint("GET", "/teapot", "public")
     async def teapot(self, _: HttpRequest) -> HttpResponse:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Protocol
 
 import anyio
@@ -73,6 +75,35 @@ PORTS = tuple(kind for kind in KINDS if not kind.in_memory)
 PARSING = tuple(kind for kind in KINDS if kind.parses)
 
 
+@dataclass(frozen=True)
+class Tls:
+    """A certificate for 127.0.0.1, in files as servers want it, and what a client needs to believe it."""
+
+    chain: Path
+    key: Path
+    trust: ssl.SSLContext
+
+    @property
+    def context(self) -> ssl.SSLContext:
+        """The server's side."""
+        made = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        made.load_cert_chain(self.chain, self.key)
+        return made
+
+
+@dataclass(frozen=True)
+class How:
+    """How an application is served.
+
+    Attributes:
+        tls: over TLS, where it is given (in memory the server just says so).
+        grace_seconds: how long a server waits at its end for what is going on.
+    """
+
+    tls: Tls | None = None
+    grace_seconds: float = 1
+
+
 class Stream(Protocol):
     """One connection, as bytes."""
 
@@ -81,6 +112,14 @@ class Stream(Protocol):
     async def receive(self, max_bytes: int = 65536, /) -> bytes: ...
 
     async def aclose(self) -> None: ...
+
+
+class Connect(Protocol):
+    """Opens a connection."""
+
+    async def __call__(self, own: str | None = None) -> Stream:
+        """From this address, where one is given."""
+        ...
 
 
 class Place:
@@ -136,7 +175,7 @@ class Host:
     app: Any
     client: Client
     stop: Callable[[], Awaitable[None]]
-    connect: Callable[[], Awaitable[Stream]] | None = None
+    connect: Connect | None = None
     address: str | None = None
     http: httpx2.AsyncClient | None = None
     droplet: Any = None
@@ -205,8 +244,8 @@ class Exchange:
 class Pipe(asyncio.Transport):
     """A connection in memory: what the server sees of it, and the client's end."""
 
-    def __init__(self, protocol: Any) -> None:
-        super().__init__({"peername": ("10.0.0.1", 1234)})
+    def __init__(self, protocol: Any, tls: Tls | None, address: str | None) -> None:
+        super().__init__({"peername": (address or "10.0.0.1", 1234), "sslcontext": tls.context if tls else None})
         self._protocol = protocol
         self._loop = asyncio.get_running_loop()
         self._received = bytearray()
@@ -269,7 +308,7 @@ class Pipe(asyncio.Transport):
 class Pipes(httpcore2.AsyncNetworkBackend):
     """Has the client library connect in memory."""
 
-    def __init__(self, connect: Callable[[], Awaitable[Stream]]) -> None:
+    def __init__(self, connect: Connect) -> None:
         self._connect = connect
 
     async def connect_tcp(self, *_: Any, **__: Any) -> Any:
@@ -278,9 +317,9 @@ class Pipes(httpcore2.AsyncNetworkBackend):
         return AnyIOStream(await self._connect())  # type: ignore[arg-type]  # it does what is used of one
 
 
-def http_client(base_url: str, connect: Callable[[], Awaitable[Stream]] | None = None) -> httpx2.AsyncClient:
+def http_client(base_url: str, connect: Connect | None = None, tls: Tls | None = None) -> httpx2.AsyncClient:
     """A client, to a port or in memory."""
-    transport = httpx2.AsyncHTTPTransport(verify=False)
+    transport = httpx2.AsyncHTTPTransport(verify=tls.trust if tls else False)
     if connect is not None:
         transport._pool = httpcore2.AsyncConnectionPool(network_backend=Pipes(connect))
     return httpx2.AsyncClient(base_url=base_url, transport=transport, trust_env=False, timeout=8)
@@ -293,19 +332,21 @@ def free_port() -> int:
 
 
 @asynccontextmanager
-async def serving(kind: Kind, app: Any) -> AsyncIterator[Host]:
+async def serving(kind: Kind, app: Any, how: How = How()) -> AsyncIterator[Host]:
     """Serve an application until the block ends."""
     serve = _SERVERS[kind.server if kind.adapter != "aiohttp" else f"aiohttp-{kind.server}"]
-    async with serve(kind, app) as host:
+    async with serve(kind, app, how) as host:
         yield host
 
 
 @asynccontextmanager
-async def _in_memory(kind: Kind, app: Any) -> AsyncIterator[Host]:
+async def _in_memory(kind: Kind, app: Any, how: How) -> AsyncIterator[Host]:
     state: dict[str, Any] = {}
+    scheme = {"scheme": "https"} if how.tls else {}
 
     async def stateful(scope: Any, receive: Any, send: Any) -> None:
-        await app({**scope, "state": state if scope["type"] == "lifespan" else state.copy()}, receive, send)
+        changes = {"state": state} if scope["type"] == "lifespan" else {"state": state.copy(), **scheme}
+        await app({**scope, **changes}, receive, send)
 
     life = Life(stateful)
 
@@ -322,17 +363,19 @@ async def _in_memory(kind: Kind, app: Any) -> AsyncIterator[Host]:
 
 
 @asynccontextmanager
-async def _on_port(kind: Kind, app: Any, port: int, stop: Callable[[], Awaitable[None]]) -> AsyncIterator[Host]:
-    async def connect() -> Stream:
-        return await anyio.connect_tcp("127.0.0.1", port)
+async def _on_port(
+    kind: Kind, app: Any, port: int, stop: Callable[[], Awaitable[None]], tls: Tls | None
+) -> AsyncIterator[Host]:
+    async def connect(own: str | None = None) -> Stream:
+        return await anyio.connect_tcp("127.0.0.1", port, local_host=own)
 
-    address = f"http://127.0.0.1:{port}"
-    async with http_client(address) as http:
+    address = f"{'https' if tls else 'http'}://127.0.0.1:{port}"
+    async with http_client(address, tls=tls) as http:
         yield Host(kind, app, SocketClient(http), stop, connect=connect, address=address, http=http)
 
 
 @asynccontextmanager
-async def _uvicorn(kind: Kind, app: Any) -> AsyncIterator[Host]:
+async def _uvicorn(kind: Kind, app: Any, how: How) -> AsyncIterator[Host]:
     # Named as TCP, or asyncio leaves Nagle on and every answer waits 40 ms.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
@@ -344,7 +387,9 @@ async def _uvicorn(kind: Kind, app: Any) -> AsyncIterator[Host]:
             ws="none",
             log_config=None,
             access_log=False,
-            timeout_graceful_shutdown=1,
+            timeout_graceful_shutdown=how.grace_seconds,  # type: ignore[arg-type]  # it is a timeout like any
+            ssl_certfile=how.tls.chain if how.tls else None,
+            ssl_keyfile=how.tls.key if how.tls else None,
         )
     )
     ended = anyio.Event()
@@ -362,7 +407,7 @@ async def _uvicorn(kind: Kind, app: Any) -> AsyncIterator[Host]:
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(run)
         await until(lambda: server.started)
-        async with _on_port(kind, app, listener.getsockname()[1], stop) as host:
+        async with _on_port(kind, app, listener.getsockname()[1], stop, how.tls) as host:
             try:
                 yield host
             finally:
@@ -370,9 +415,10 @@ async def _uvicorn(kind: Kind, app: Any) -> AsyncIterator[Host]:
 
 
 @asynccontextmanager
-async def _granian(kind: Kind, app: Any) -> AsyncIterator[Host]:
+async def _granian(kind: Kind, app: Any, how: How) -> AsyncIterator[Host]:
     port = free_port()
-    server = Granian(app, port=port, interface=Interfaces.ASGI, log_enabled=False, websockets=False)
+    files: Any = {"ssl_cert": how.tls.chain, "ssl_key": how.tls.key} if how.tls else {}
+    server = Granian(app, port=port, interface=Interfaces.ASGI, log_enabled=False, websockets=False, **files)
     ended = anyio.Event()
 
     async def run() -> None:
@@ -388,7 +434,7 @@ async def _granian(kind: Kind, app: Any) -> AsyncIterator[Host]:
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(run)
         await until(lambda: _answers(port))
-        async with _on_port(kind, app, port, stop) as host:
+        async with _on_port(kind, app, port, stop, how.tls) as host:
             try:
                 yield host
             finally:
@@ -401,8 +447,8 @@ def _answers(port: int) -> bool:
 
 
 @asynccontextmanager
-async def _runner(app: web.Application) -> AsyncIterator[web.AppRunner]:
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
+async def _runner(app: web.Application, how: How) -> AsyncIterator[web.AppRunner]:
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=how.grace_seconds / 2)  # it waits twice
     async with AsyncExitStack() as stack:
         stack.push_async_callback(runner.cleanup)
         await runner.setup()
@@ -410,25 +456,25 @@ async def _runner(app: web.Application) -> AsyncIterator[web.AppRunner]:
 
 
 @asynccontextmanager
-async def _aiohttp_in_memory(kind: Kind, app: web.Application) -> AsyncIterator[Host]:
-    async with _runner(app) as runner:
+async def _aiohttp_in_memory(kind: Kind, app: web.Application, how: How) -> AsyncIterator[Host]:
+    async with _runner(app, how) as runner:
 
-        async def connect() -> Stream:
-            return Pipe(runner.server())  # type: ignore[misc]  # there is one after `setup`
+        async def connect(own: str | None = None) -> Stream:
+            return Pipe(runner.server(), how.tls, own)  # type: ignore[misc]  # there is one after `setup`
 
         async with http_client("http://memory", connect) as http:
             yield Host(kind, app, SocketClient(http), runner.cleanup, connect=connect, http=http)
 
 
 @asynccontextmanager
-async def _aiohttp_on_port(kind: Kind, app: web.Application) -> AsyncIterator[Host]:
-    async with _runner(app) as runner:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        async with _on_port(kind, app, runner.addresses[0][1], runner.cleanup) as host:
+async def _aiohttp_on_port(kind: Kind, app: web.Application, how: How) -> AsyncIterator[Host]:
+    async with _runner(app, how) as runner:
+        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=how.tls.context if how.tls else None).start()
+        async with _on_port(kind, app, runner.addresses[0][1], runner.cleanup, how.tls) as host:
             yield host
 
 
-_SERVERS: dict[str, Callable[[Kind, Any], Any]] = {
+_SERVERS: dict[str, Callable[[Kind, Any, How], Any]] = {
     "memory": _in_memory,
     "h11": _uvicorn,
     "httptools": _uvicorn,
@@ -441,8 +487,8 @@ _SERVERS: dict[str, Callable[[Kind, Any], Any]] = {
 @asynccontextmanager
 async def hosting(kind: Kind, droplet: Droplet, prefix: str = "", **options: Any) -> AsyncIterator[Host]:
     """A droplet served that way, in an application of its own."""
-    place = Place(droplet, options.pop("surroundings", None))
-    async with serving(kind, application(kind.adapter, place, prefix, **options)) as host:
+    place, how = Place(droplet, options.pop("surroundings", None)), options.pop("how", How())
+    async with serving(kind, application(kind.adapter, place, prefix, **options), how) as host:
         try:
             yield replace(host, droplet=droplet, place=place)
         finally:

@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 from aiohttp import web
 from fastapi import APIRouter, Depends, FastAPI, WebSocket
-from openapi_spec_validator import validate
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route, WebSocketRoute
 
+import udc.aiohttp
 import udc.fastapi
 from tests.contract import served
 from tests.contract.adapters.droplets import Everything
-from tests.contract.adapters.hosts import ADAPTERS, ATTACHED, Kind, Place, application, hosting, serving
+from tests.contract.adapters.hosts import ATTACHED, Kind, Place, application, hosting, serving
 from tests.contract.adapters.own import ATTACH
 from tests.contract.adapters.test_lives import served_with_state
 from tests.contract.served import MemoryClient, Sample, token
@@ -181,6 +181,35 @@ async def test_an_endpoint_that_only_the_configuration_adds_may_clash_too(adapte
         await _start(app)
 
 
+class TestSubApplications:
+    """Of aiohttp's, which have a life of their own."""
+
+    @pytest.mark.parametrize(("place", "before"), [("", "/sub"), ("/in", "/sub/in")])
+    async def test_a_droplet_in_one(self, place: str, before: str) -> None:
+        ended: list[bool] = []
+        droplet = Everything(config={"security.emergency_stop": True})
+        around = Surroundings(sample_process=False, exit_process=lambda: ended.append(True))
+        outer, inner = web.Application(), web.Application()
+        udc.aiohttp.attach(inner, Place(droplet, around), place)
+        outer.add_subapp("/sub", inner)
+        async with serving(Kind("aiohttp", "memory"), outer) as host:
+            assert (await host.client("GET", f"{before}/echo/ada")).json()["path"] == "/echo/ada"
+            assert (await host.client("GET", f"{before}/version", bearer=token("read"))).status == 200
+            answer = await host.client("POST", f"{before}/emergency-stop", bearer=token("admin"))
+            assert answer.json()["stopping"] is True
+            for elsewhere in ("/emergency-stop", "/sub/nowhere", "/health"):
+                assert b"NOT_FOUND" not in (await host.client("GET", elsewhere)).body
+        assert ended == [True]
+
+    async def test_a_route_that_is_added_later_clashes(self) -> None:
+        outer, inner = web.Application(), web.Application()
+        udc.aiohttp.attach(inner, Place(Sample()))
+        add(inner, "GET", "/health")
+        outer.add_subapp("/sub", inner)
+        with pytest.raises(DefinitionError, match="/health is claimed twice"):
+            await _start(outer)
+
+
 @adapters
 def test_droplets_that_clash(adapter: str) -> None:
     class Other(Droplet):
@@ -279,82 +308,7 @@ def test_the_outline_is_the_table_that_will_be() -> None:
 
 
 def _row(row: Endpoint) -> tuple[Any, ...]:
-    return (row.method, row.path, row.access, row.scope, row.summary, row.request_model, row.response_model)
-
-
-@pytest.fixture(scope="module")
-def document() -> dict[str, Any]:
-    class Other(Droplet):
-        id, name, steward = 15, "Other", "test-team"
-
-    app = FastAPI()
-
-    @app.get("/guarded", dependencies=[Depends(udc.fastapi.principal("write"))])
-    async def guarded() -> int:
-        return 1
-
-    udc.fastapi.attach(app, Everything(), "/sample")
-    udc.fastapi.attach(app, Other(), "/other")
-    document = app.openapi()
-    validate(document)
-    return document
-
-
-class TestDocuments:
-    """`/openapi.json`, judged by a validator."""
-
-    @pytest.mark.parametrize("adapter", ADAPTERS)
-    @pytest.mark.parametrize("prefix", ["", "/sample"])
-    async def test_every_adapter_has_a_valid_one(self, adapter: str, prefix: str) -> None:
-        if adapter == "asgi" and prefix:
-            pytest.skip("a prefix of plain ASGI is its server's root path")
-        async with hosting(Kind(adapter, "memory"), Everything(), prefix) as host:
-            document = (await host.client("GET", f"{prefix}/openapi.json", bearer=token("read"))).json()
-        assert document["openapi"].startswith("3.1.")
-        validate(document)
-        place = prefix if adapter == "fastapi" and not prefix else ""
-        assert document["paths"][f"{place}/message"]["post"]["security"] == [{"bearer": []}]
-        assert document["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
-
-    def test_the_droplets_stand_beside_the_applications_own(self, document: dict[str, Any]) -> None:
-        assert {"/guarded", "/sample/message", "/other/message", "/sample/hello/{name}"} <= set(document["paths"])
-        assert "/message" not in document["paths"]
-
-    def test_own_routes_with_a_principal_have_the_same_scheme(self, document: dict[str, Any]) -> None:
-        assert document["paths"]["/guarded"]["get"]["security"] == [{"bearer": []}]
-        schemes = document["components"]["securitySchemes"]
-        assert schemes == {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}}
-
-    def test_the_models_are_the_contracts(self, document: dict[str, Any]) -> None:
-        message = document["paths"]["/sample/message"]["post"]
-        assert message["requestBody"]["content"]["application/json"]["schema"]["$ref"].endswith("/MessageBody")
-        answers = message["responses"]
-        assert answers["200"]["content"]["application/json"]["schema"]["$ref"].endswith("/ReceiptBody")
-        assert answers["default"]["content"]["application/json"]["schema"]["$ref"].endswith("/ErrorAnswer")
-        assert "422" not in answers
-        assert document["paths"]["/sample/health"]["get"].get("security") is None
-        assert document["paths"]["/sample/metrics"]["get"]["responses"]["200"].get("content") is None
-        assert document["paths"]["/sample/message"]["post"]["tags"] == ["Everything"]
-        parameters = document["paths"]["/sample/hello/{name}"]["get"]["parameters"]
-        assert [(each["name"], each["in"], each["required"]) for each in parameters] == [("name", "path", True)]
-
-    def test_every_operation_has_an_id_of_its_own(self, document: dict[str, Any]) -> None:
-        ids = [operation["operationId"] for path in document["paths"].values() for operation in path.values()]
-        assert len(ids) == len(set(ids))
-
-    def test_documented_routes_answer_nothing_themselves(self) -> None:
-        app = FastAPI()
-        udc.fastapi.attach(app, Sample())
-        for route in app.router.routes:
-            if isinstance(route, udc.fastapi._Documented):
-                assert route.matches(served.http_scope("GET", route.path))[0].value == 0
-
-    async def test_without_a_document_of_the_applications_the_droplet_has_its_own(self) -> None:
-        app = FastAPI(openapi_url=None)
-        udc.fastapi.attach(app, Place(Sample()))
-        async with serving(Kind("fastapi", "memory"), app) as host:
-            assert (await host.client("GET", "/openapi.json")).status == 401
-            assert (await host.client("GET", "/openapi.json", bearer=token("read"))).status == 200
+    return (row.method, row.path, row.access, row.scope, row.summary, row.request_model, row.response_model, row.query)
 
 
 class TestPrincipals:

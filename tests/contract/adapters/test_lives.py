@@ -14,8 +14,20 @@ from aiohttp import web
 from anyio.abc import TaskStatus
 
 from tests.contract import served
+from tests.contract.adapters.cases import GUARDED
 from tests.contract.adapters.droplets import Everything
-from tests.contract.adapters.hosts import ADAPTERS, ATTACHED, KINDS, Host, Kind, Place, application, hosting, serving
+from tests.contract.adapters.hosts import (
+    ADAPTERS,
+    ATTACHED,
+    KINDS,
+    Host,
+    How,
+    Kind,
+    Place,
+    application,
+    hosting,
+    serving,
+)
 from tests.contract.adapters.own import APPLICATIONS, ATTACH, Own
 from tests.contract.served import Life, MemoryClient, envelope, in_phase, in_status, token, until
 from udc import on_start, on_stop
@@ -108,7 +120,7 @@ async def test_shutdown_drains_the_droplet_and_leaves_the_server(kind: Kind) -> 
 async def test_open_streams_and_hanging_callers_do_not_keep_a_server(kind: Kind) -> None:
     """Trap 6. (granian waits for them, until its own limit: docs/reference/adapters.md.)"""
     droplet = Noting(config={"limits.grace_seconds": 0.2})
-    async with hosting(kind, droplet) as host:
+    async with hosting(kind, droplet, how=How(grace_seconds=0.2)) as host:
 
         async def hang() -> None:
             with suppress(Exception):  # however its server ends it
@@ -370,6 +382,7 @@ async def test_without_a_lifespan_the_remedy_is_told(kind: Kind) -> None:
         answer = await client("GET", path, bearer=token("admin"))
         assert (answer.status, answer.code, answer.headers["retry-after"]) == (503, "NOT_READY", "1"), path
         assert "lifespan" in answer.json()["error"]["hint"]
+        assert GUARDED.items() <= answer.headers.items()
     assert (await client("GET", "/own-error")).status == 418
 
 

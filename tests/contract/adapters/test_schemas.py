@@ -15,8 +15,10 @@ from schemathesis import Case, GenerationMode
 from schemathesis.checks import CHECKS, load_all_checks
 
 from tests.contract import served
+from tests.contract.adapters.droplets import SEARCH, search
 from tests.contract.adapters.hosts import Host, Kind, hosting
 from tests.contract.served import token
+from udc import Endpoint
 
 EXAMPLES = 4
 KINDS = (*(Kind(adapter, "h11") for adapter in ("asgi", "fastapi", "starlette")), Kind("aiohttp", "port"))
@@ -28,7 +30,12 @@ SETTINGS = {"security.failed_auth_limit": 100_000}
 class Asked(served.Sample):
     """As `served.Sample`, with templates beside; asked to stop it goes on."""
 
-    endpoints = tuple(row for row in served.extra_rows() if row.path not in ("/failing", "/empty"))
+    endpoints = (
+        *(row for row in served.extra_rows() if row.path not in ("/failing", "/empty")),
+        Endpoint(
+            method="GET", path="/search/{way}", access="read", handler=search, query=SEARCH, response_model=object
+        ),
+    )
 
 
 @pytest.fixture(scope="module", params=KINDS, ids=str)
@@ -45,6 +52,8 @@ def host(request: pytest.FixtureRequest) -> Iterator[Host]:
 def operations(host: Host) -> dict[str, Any]:
     got = httpx2.get(f"{host.address}/openapi.json", headers={"authorization": f"Bearer {token('admin')}"})
     schema = schemathesis.openapi.from_dict(got.json())
+    # Of a query's parameters nobody can say that unknown ones are welcome, as all unknown keys are.
+    schema.config.generation.update(allow_extra_parameters=False)
     # A document cannot say that a deadline must lie ahead.
     schema.config.checks.positive_data_acceptance.expected_statuses += ["408"]
     found: list[Any] = [each.ok() for each in cast("Any", schema).get_all_operations()]
@@ -55,7 +64,7 @@ NAMES = (
     "GET /health", "GET /livez", "GET /readyz", "GET /capabilities", "GET /state", "GET /dependencies",
     "GET /version", "GET /metrics", "GET /logs", "GET /events", "GET /proof", "POST /message", "POST /send",
     "POST /task", "POST /handle-chat", "POST /reload-config", "POST /shutdown", "GET /hello/{name}",
-    "DELETE /hello/{who}",
+    "DELETE /hello/{who}", "GET /search/{way}",
 )  # fmt: skip
 
 

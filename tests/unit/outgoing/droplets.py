@@ -29,6 +29,7 @@ class Droplet:
     """A surface with one endpoint, `/message`: decodes, hands on, encodes. Keeps every request."""
 
     max_body_bytes = 10_000
+    express = None
     body_timeout_seconds = 30.0
 
     def __init__(self, handler: Handler = echo, *, me: int = 14, path: str = "/message") -> None:

@@ -29,6 +29,7 @@ class Page:
     """A surface that says what it was asked, or does as told."""
 
     max_body_bytes = 100
+    express = None
     body_timeout_seconds = 30.0
 
     def __init__(self, response: HttpResponse | None = None) -> None:

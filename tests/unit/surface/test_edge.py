@@ -27,7 +27,7 @@ def test_an_answer_without_headers_of_its_own_gets_a_ready_set() -> None:
 
 def test_an_answer_that_has_the_ready_set_is_not_copied() -> None:
     edge = Edge()
-    response = HttpResponse(headers=edge.standing(PLAIN, guarded=True))
+    response = HttpResponse(headers=edge.standing(PLAIN.scheme, guarded=True))
     assert edge.dressed(response, PLAIN, guarded=True) is response
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
@@ -14,6 +14,7 @@ from udc.mesh.orchestrator.task import Status
 from udc.models import Body
 from udc.models._fields import Id, Int, Number, Payload, TextId, Time
 from udc.surface._base import HttpRequest
+from udc.surface._query import QueryParameter
 from udc.surface.messages import require_json
 from udc.wire import json_text
 from udc.wire.ids import canonical_id
@@ -21,6 +22,25 @@ from udc.wire.ids import canonical_id
 MAX_LIMIT = 1000
 _DEFAULT_LIMIT = 100
 _UUID = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
+
+FILTER: Final = (
+    QueryParameter("status", Status, description="Only tasks in this state."),
+    QueryParameter("task_type", description="Only tasks of this type."),
+    QueryParameter("assigned_droplet_id", int | str, description="Only tasks that this droplet has or had last."),
+)
+"""What `filter_of` reads; an empty value is none."""
+
+PAGE: Final = (
+    *FILTER,
+    QueryParameter(
+        "limit",
+        Annotated[int, Field(ge=0)],
+        default=_DEFAULT_LIMIT,
+        description=f"How many tasks; more than {MAX_LIMIT} are {MAX_LIMIT}.",
+    ),
+    QueryParameter("offset", Annotated[int, Field(ge=0)], default=0, description="How many to leave out."),
+)
+"""What `page_of` reads; an empty value is none."""
 
 Text = Annotated[str, Field(min_length=1, max_length=255)]
 Words = Annotated[str, Field(max_length=10_000)]

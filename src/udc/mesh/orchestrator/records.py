@@ -25,7 +25,7 @@ def iso(seconds: float) -> str:
 
 def shown(task: Task, payload: Any, *, history: bool = True) -> Record:  # Any: JSON values
     """The record of a task (contract section 7)."""
-    holder = task.holder if task.status is not Status.PENDING else None
+    holder = task.assigned
     progress = task.progress
     record: Record = {
         "task_id": task.task_id,

@@ -204,7 +204,7 @@ class SqliteStore:
             if task == before:
                 return task
             task = replace(task, version=before.version + 1)
-            holder = task.holder if task.status is not Status.PENDING else None
+            holder = task.assigned
             db.execute(
                 "UPDATE tasks SET status = ?, droplet_id = ?, updated_at = ?, live = ?, task = ?, result = ? "
                 "WHERE task_id = ?",

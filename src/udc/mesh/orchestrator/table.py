@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from udc.mesh.orchestrator import bodies, watching
 from udc.mesh.orchestrator.asking import Asking
 from udc.mesh.orchestrator.bodies import NewTask, Poller, Report, TaskChange
 from udc.mesh.orchestrator.polling import Pollers
@@ -10,7 +11,7 @@ from udc.mesh.orchestrator.watching import Watching
 from udc.surface._base import Endpoint
 
 
-def table(asking: Asking, reports: Reports, pollers: Pollers, watching: Watching) -> list[Endpoint]:
+def table(asking: Asking, reports: Reports, pollers: Pollers, watched: Watching) -> list[Endpoint]:
     """The rows of the Orchestrator's own endpoints."""
     return [
         Endpoint(
@@ -21,13 +22,21 @@ def table(asking: Asking, reports: Reports, pollers: Pollers, watching: Watching
             summary="Create a task",
             request_model=NewTask,
         ),
-        Endpoint(method="GET", path="/tasks", access="read", handler=asking.list, summary="Tasks, newest first"),
+        Endpoint(
+            method="GET",
+            path="/tasks",
+            access="read",
+            handler=asking.list,
+            summary="Tasks, newest first",
+            query=bodies.PAGE,
+        ),
         Endpoint(
             method="GET",
             path="/tasks/events",
             access="read",
-            handler=watching.events,
+            handler=watched.events,
             summary="Every change of a task, as server-sent events",
+            query=watching.QUERY,
         ),
         Endpoint(method="GET", path="/tasks/{id}", access="read", handler=asking.one, summary="One task"),
         Endpoint(

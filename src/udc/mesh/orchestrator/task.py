@@ -131,6 +131,11 @@ class Task:
         return self.status in TERMINAL
 
     @property
+    def assigned(self) -> Holder | None:
+        """Who has it, or had it at its end."""
+        return self.holder if self.status is not Status.PENDING else None
+
+    @property
     def at_work(self) -> Holder | None:
         """Who has it now, or is being asked to take it."""
         if self.status in (Status.ASSIGNED, Status.IN_PROGRESS):

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Annotated, Final
 
 import anyio
+from pydantic import Field
 from pydantic_core import from_json, to_json
 
 from udc._ids import Ambient
@@ -21,6 +22,18 @@ from udc.mesh.orchestrator.store import Change, Filter
 from udc.mesh.orchestrator.task import Task
 from udc.mesh.registry.seats import Seats
 from udc.surface._base import HttpRequest, HttpResponse
+from udc.surface._query import QueryParameter
+
+QUERY: Final = (
+    QueryParameter("task_id", description="Only this task, as it is now and until it is over."),
+    *bodies.FILTER,
+    QueryParameter(
+        "since",
+        Annotated[int, Field(ge=0, lt=10**18)],
+        description="The last event that the caller has; `Last-Event-ID` wins. By default from now on.",
+    ),
+)
+"""What `events` reads; an empty value is none."""
 
 KEEP_ALIVE_SECONDS: Final = 15.0
 _PAGE: Final = 50
@@ -48,6 +61,7 @@ class _Wanted:
             self.task_id in (None, task.task_id)
             and self.filter.status in (None, task.status)
             and self.filter.task_type in (None, task.task_type)
+            and self.filter.assigned_droplet_id in (None, task.assigned and task.assigned.droplet_id)
         )
 
 

@@ -15,11 +15,15 @@ from udc.mesh.registry import bodies
 from udc.mesh.registry.credentials import Credentials, Rights
 from udc.mesh.registry.mint import Mint
 from udc.surface._base import HttpRequest
+from udc.surface._query import QueryParameter
 from udc.surface.guard import bearer_of
 from udc.wire.ids import canonical_id
 
 _HEADERS: Final = ("x-droplet-secret", "x-registry-key")
 _HINT: Final = "send your secret as X-Droplet-Secret, or the token that /register or a beat gave you"
+
+NAMED: Final = QueryParameter("droplet_id", int | str, description="Whose secret it is; by default the body's.")
+"""What `named_in` reads."""
 
 
 class Authority:

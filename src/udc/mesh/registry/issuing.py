@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from udc._ids import Ambient
 from udc._types import DropletId
@@ -20,9 +20,13 @@ from udc.mesh.registry.keys import KeyRing
 from udc.mesh.registry.mint import Bearer, Mint
 from udc.mesh.registry.store import Kept, Revocation, Store
 from udc.surface._base import HttpRequest, HttpResponse
+from udc.surface._query import QueryParameter
 from udc.wire.ids import canonical_id
 
 Answer: TypeAlias = dict[str, Any]  # Any: JSON values
+
+AUDIENCE: Final = QueryParameter("audience", description="For whom the token is; by default the mesh.")
+"""What `token` reads."""
 
 _MAX_JTI = 256
 

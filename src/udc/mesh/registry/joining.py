@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from pydantic_core import to_json
 
@@ -20,9 +20,14 @@ from udc.mesh.registry.mint import Bearer, Mint
 from udc.mesh.registry.register import Register
 from udc.mesh.registry.storms import Lost
 from udc.surface._base import HttpRequest, HttpResponse
+from udc.surface._query import QueryParameter
 from udc.wire.ids import canonical_id
 
 Answer: TypeAlias = dict[str, Any]  # Any: JSON values
+
+
+INSTANCE: Final = QueryParameter("instance_id", description="Only this instance of the droplet.")
+"""What `leave` and `update` read."""
 
 
 class Joining:

@@ -5,19 +5,29 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Annotated, Final
 
+from pydantic import Field
 from pydantic_core import to_json
 
 from udc._types import DropletId
 from udc.errors import InvalidRequest
 from udc.lifecycle import Status
 from udc.mesh.registry.instances import Row
+from udc.surface._query import QueryParameter
 from udc.wire import words
 
 KEPT_SECONDS: Final = 180.0
 KEPT_CHANGES: Final = 10_000
 _MAX_WANTED: Final = 1000
+_Some = Annotated[list[str], Field(max_length=_MAX_WANTED)]
+
+FILTER: Final = (
+    QueryParameter("capability", _Some, description="Only who can do this, or one of these."),
+    QueryParameter("status", _Some, description="Only who is active, inactive or error; words of other styles count."),
+    QueryParameter("name", _Some, description="Only who is called so."),
+)
+"""What `Filter.read` reads."""
 
 
 @dataclass(frozen=True, slots=True)

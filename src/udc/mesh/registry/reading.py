@@ -3,23 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
-from typing import Final
+from typing import Annotated, Final
 
 import anyio
+from pydantic import Field
 
 from udc._ids import Ambient
 from udc.errors import InvalidRequest, NotFound
 from udc.identity.claims import Principal
 from udc.mesh.registry.catalog import Catalog
 from udc.mesh.registry.instances import Row
-from udc.mesh.registry.journal import Filter
+from udc.mesh.registry.journal import FILTER, Filter
 from udc.mesh.registry.seats import Seats
 from udc.surface._base import HttpRequest, HttpResponse
+from udc.surface._query import QueryParameter
 from udc.wire.ids import canonical_id
 
 MAX_WAIT_SECONDS: Final = 60.0
 KEEP_ALIVE_SECONDS: Final = 15.0
 _LONGEST_REVISION: Final = 128
+
+_SINCE: Final = QueryParameter(
+    "since",
+    Annotated[str, Field(max_length=_LONGEST_REVISION)],
+    description="Only what has changed since this revision.",
+)
+CHANGES: Final = (
+    *FILTER,
+    _SINCE,
+    QueryParameter(
+        "wait",
+        Annotated[float, Field(ge=0)],
+        default=0.0,
+        description=f"For how many seconds, at most {MAX_WAIT_SECONDS:g}, to wait for a change since then.",
+    ),
+)
+"""What `droplets` reads."""
+
+WATCH: Final = (*FILTER, _SINCE)
+"""What `watch` reads; `Last-Event-ID` wins over `since`."""
 
 
 class Reading:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from udc._types import Access
-from udc.mesh.registry.authority import Authority
-from udc.mesh.registry.issuing import Issuing
-from udc.mesh.registry.joining import Joining
-from udc.mesh.registry.reading import Reading
+from udc.mesh.registry.authority import NAMED, Authority
+from udc.mesh.registry.issuing import AUDIENCE, Issuing
+from udc.mesh.registry.joining import INSTANCE, Joining
+from udc.mesh.registry.journal import FILTER
+from udc.mesh.registry.reading import CHANGES, WATCH, Reading
 from udc.surface._base import Authenticate, Endpoint, EndpointHandler
+from udc.surface._query import QueryParameter
 
 
 def table(joining: Joining, reading: Reading, issuing: Issuing, authority: Authority) -> list[Endpoint]:
@@ -24,32 +28,35 @@ def _changes(joining: Joining, authority: Authority) -> list[Endpoint]:
     # change depends on the droplet that is named, so the handlers decide.
     enrol, change = authority.enroller, authority.changer
     return [
-        _row("POST", "/register", joining.register, enrol, "Register, or register again"),
-        _row("POST", "/registry/register", joining.register, enrol, "The same in the v2 style"),
-        _row("POST", "/droplets", joining.register_created, enrol, "The same in the plain style"),
+        _row("POST", "/register", joining.register, enrol, "Register, or register again", query=(NAMED,)),
+        _row("POST", "/registry/register", joining.register, enrol, "The same in the v2 style", query=(NAMED,)),
+        _row("POST", "/droplets", joining.register_created, enrol, "The same in the plain style", query=(NAMED,)),
         _row("POST", "/heartbeat", joining.beat, change, "Renew a lease"),
         _row("POST", "/registry/heartbeat", joining.beat, change, "The same in the v2 style"),
         _row("POST", "/droplets/{id}/heartbeat", joining.beat, change, "The same, the droplet in the path"),
-        _row("PATCH", "/droplets/{id}", joining.update, change, "Change parts of a registration"),
-        _row("DELETE", "/droplets/{id}", joining.leave, change, "End the registrations of a droplet"),
+        _row("PATCH", "/droplets/{id}", joining.update, change, "Change parts of a registration", query=(INSTANCE,)),
+        _row("DELETE", "/droplets/{id}", joining.leave, change, "End a droplet's registrations", query=(INSTANCE,)),
         _row("POST", "/deregister", joining.deregister, change, "The same, named in the body"),
     ]
 
 
 def _reads(reading: Reading, issuing: Issuing, authority: Authority) -> list[Endpoint]:
-    rows: list[tuple[str, EndpointHandler, str]] = [
-        ("/droplets", reading.droplets, "All droplets, or what changed since a revision"),
-        ("/droplets/watch", reading.watch, "Every change, as server-sent events"),
+    rows: list[tuple[str, EndpointHandler, str, *tuple[QueryParameter, ...]]] = [
+        ("/droplets", reading.droplets, "All droplets, or what changed since a revision", *CHANGES),
+        ("/droplets/watch", reading.watch, "Every change, as server-sent events", *WATCH),
         ("/droplets/{id}", reading.one, "One droplet"),
         ("/droplet/{id}", reading.one, "One droplet"),
         ("/droplets/name/{name}", reading.named, "One droplet by its name"),
         ("/services/{name}", reading.named, "The same in the style of service lists"),
-        ("/services", reading.services, "All droplets in the style of service lists"),
-        ("/registry/droplets", reading.wrapped, "All droplets in the v2 style"),
+        ("/services", reading.services, "All droplets in the style of service lists", *FILTER),
+        ("/registry/droplets", reading.wrapped, "All droplets in the v2 style", *FILTER),
         ("/registry/droplet/{id}", reading.one, "One droplet"),
         ("/auth/revocations", issuing.revocations, "Which tokens are refused"),
     ]
-    return [_row("GET", path, handler, authority.reader, summary, access="read") for path, handler, summary in rows]
+    return [
+        _row("GET", path, handler, authority.reader, summary, access="read", query=query)
+        for path, handler, summary, *query in rows
+    ]
 
 
 def _auth(issuing: Issuing, authority: Authority) -> list[Endpoint]:
@@ -59,12 +66,27 @@ def _auth(issuing: Issuing, authority: Authority) -> list[Endpoint]:
     ]
     return [
         *public,
-        _row("POST", "/auth/token", issuing.token, authority.enroller, "A token for a secret"),
+        _row("POST", "/auth/token", issuing.token, authority.enroller, "A token for a secret", query=(NAMED, AUDIENCE)),
         _row("POST", "/auth/revoke", issuing.revoke, authority.changer, "Refuse tokens from now on", access="admin"),
     ]
 
 
 def _row(
-    method: str, path: str, handler: EndpointHandler, who: Authenticate, summary: str, *, access: Access = "public"
+    method: str,
+    path: str,
+    handler: EndpointHandler,
+    who: Authenticate,
+    summary: str,
+    *,
+    access: Access = "public",
+    query: Sequence[QueryParameter] = (),
 ) -> Endpoint:
-    return Endpoint(method=method, path=path, access=access, handler=handler, authenticate=who, summary=summary)
+    return Endpoint(
+        method=method,
+        path=path,
+        access=access,
+        handler=handler,
+        authenticate=who,
+        summary=summary,
+        query=tuple(query),
+    )

@@ -1,0 +1,138 @@
+"""The usual query, gone through in one step: checked in full, run, counted and answered by one function.
+
+Nearly every message of a mesh that does well is a query in the contract's own form, with a token that was seen before,
+to a coroutine handler of a droplet that serves. What `HttpSurface`, `Guard`, `Messages` and `Dispatcher` would ask of
+such a one is asked here too, all of it, but without a call for each question. Whatever is unusual in any way is left to
+them, before anything has happened and without a word: who may not come in, and how anything is refused, is decided
+there alone. A test sends the same requests both ways and compares all that can be seen of them.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from udc.context import current_context
+from udc.dispatch.plan import Queued
+from udc.messages import MAX_HOPS, MessageType
+from udc.rings import current_droplet
+from udc.surface._base import HttpResponse, Standing
+from udc.wire.plain import message_of, read_envelope
+from udc.wire.receipts import receipt_text
+
+if TYPE_CHECKING:
+    from udc._ids import Stamps
+    from udc._types import DropletId
+    from udc.dispatch.contexts import Contexts
+    from udc.dispatch.inflight import InFlight
+    from udc.dispatch.quick import Quick
+    from udc.dispatch.run import Dispatcher
+    from udc.identity.claims import Principal
+    from udc.instrument import Instrument
+    from udc.lifecycle import Lifecycle
+    from udc.surface.border import HttpSurface
+
+_log = logging.getLogger("udc.surface")
+_QUERY: Final = MessageType.QUERY
+_MAY_WRITE: Final = frozenset({"write", "admin"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ways:
+    """What the usual way leads through.
+
+    Attributes:
+        recall: see `Recalls`.
+    """
+
+    recall: Callable[[bytes], Principal | None]
+    lifecycle: Lifecycle
+    dispatcher: Dispatcher
+    contexts: Contexts
+    instrument: Instrument
+    clock: Callable[[], float]
+    stamps: Stamps
+
+
+class Express:
+    """Answers the usual queries of one droplet.
+
+    Args:
+        surface: answers all others, and failures.
+        me: this droplet's id.
+    """
+
+    def __init__(self, surface: HttpSurface, ways: Ways, *, me: DropletId, instance_id: str) -> None:
+        self._surface = surface
+        self._me, self._instance_id = me, instance_id
+        self._recall, self._lifecycle, self._dispatcher = ways.recall, ways.lifecycle, ways.dispatcher
+        self._in_flight: InFlight = ways.dispatcher.in_flight
+        self._quick: Mapping[str, Quick] = ways.dispatcher.quick("query")
+        self._answering = ways.contexts.answering
+        self._clock, self._stamp = ways.clock, ways.stamps.now
+        self._tallies = ways.instrument.tallies()
+
+    def standing(self, scheme: str) -> Standing:
+        """The headers of an answer 200."""
+        return self._surface.edge.standing(scheme, guarded=True)
+
+    async def answer(self, token: bytes, body: bytes, scheme: str) -> bytes | HttpResponse | None:
+        """See `Shortcut`: the receipt of a usual query, or the refusal that its handler has earned it."""
+        begun = self._clock()
+        principal = self._recall(token)
+        if principal is None or not self._surface.edge.is_plain or not self._lifecycle.serving:
+            return None
+        if b'"query"' not in body or (read := read_envelope(body)) is None:
+            return None
+        envelope, action, data = read
+        quick = None if action is None else self._quick.get(action)
+        source = envelope.setdefault("source", principal.droplet_id)
+        if (
+            quick is None
+            or envelope["message_type"] is not _QUERY
+            or source is None
+            or source != principal.droplet_id
+            or envelope.setdefault("target", self._me) != self._me
+            or envelope.get("hops", 0) > MAX_HOPS
+            or "deadline" in envelope
+            or principal.permissions.isdisjoint(_MAY_WRITE)
+        ):
+            return None
+        deadline = begun + quick.limit_seconds
+        if "timeout_ms" in envelope:
+            ends = begun + envelope["timeout_ms"] / 1000
+            if ends <= begun:
+                return None
+            deadline = min(deadline, ends)
+        trace_id = envelope["trace_id"]
+        work = self._in_flight.enter_bare(trace_id, source, deadline)
+        if work is None:
+            return None
+        current_droplet.set(self._instance_id)
+        ctx = self._answering(partial(message_of, *read, len(body)), principal, deadline)
+        outer = current_context.set(ctx)
+        result = "success"
+        try:
+            value = await quick.call(**quick.plan.arguments(data, ctx))
+            if type(value) is Queued:
+                result, value = "queued", value.data
+            answer = quick.plan.encode(value)
+        except BaseException as error:
+            fault = self._dispatcher.ended(error, work, quick.handler, ctx, begun)
+            if fault is None:
+                raise  # somebody else's cancellation
+            return self._surface.answer_failed(fault, trace_id, scheme, begun)
+        finally:
+            current_context.reset(outer)
+        self._in_flight.leave(work)
+        receipt = receipt_text(trace_id, self._stamp(), result, True, answer, envelope.get("message_id"), False)
+        seconds = self._clock() - begun
+        for tell in self._tallies:
+            try:
+                tell(quick.action, source, seconds, trace_id)
+            except Exception:  # noqa: BLE001 - a border: an observer must not break what it observes
+                _log.exception("a hook raised", extra={"hook": repr(tell)})
+        return receipt
