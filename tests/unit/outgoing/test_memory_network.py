@@ -45,7 +45,13 @@ class Page:
         await self.go.wait()
         return self.response or HttpResponse(body=request.path.encode())
 
+    def refuse_unread(self, fault: ContractError, request: HttpRequest) -> HttpResponse:
+        raise NotImplementedError
+
     def refuse_late(self, request: HttpRequest) -> HttpResponse:
+        raise NotImplementedError
+
+    def refuse_unread(self, fault: ContractError, request: HttpRequest) -> HttpResponse:
         raise NotImplementedError
 
     def turned_away(self, request: HttpRequest) -> HttpResponse | None:
