@@ -65,9 +65,6 @@ class Droplet:
         )
         return HttpResponse(body=encode_receipt(receipt, dialect=message.dialect))
 
-    def refuse_unread(self, fault: ContractError, request: HttpRequest) -> HttpResponse:
-        raise NotImplementedError
-
     def refuse_late(self, request: HttpRequest) -> HttpResponse:
         raise NotImplementedError
 

@@ -45,9 +45,6 @@ class Page:
         await self.go.wait()
         return self.response or HttpResponse(body=request.path.encode())
 
-    def refuse_unread(self, fault: ContractError, request: HttpRequest) -> HttpResponse:
-        raise NotImplementedError
-
     def refuse_late(self, request: HttpRequest) -> HttpResponse:
         raise NotImplementedError
 
