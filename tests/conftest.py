@@ -7,7 +7,6 @@ after the other in one worker: side by side they would take each other's time.
 
 from __future__ import annotations
 
-import gc
 import os
 from collections.abc import Generator, Sequence
 from pathlib import Path
@@ -66,12 +65,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if item.path.name.startswith(STARTS_PROGRAMS):
                 item.add_marker(pytest.mark.xdist_group("programs"))
-
-
-def pytest_collection_finish() -> None:
-    """Let the garbage collector pass over what collecting made: some million objects that live to the end anyway."""
-    gc.collect()
-    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)
