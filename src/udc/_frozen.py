@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 else:
     from dataclasses import FrozenInstanceError, fields
     from dataclasses import dataclass as _dataclass
+    from reprlib import recursive_repr
 
     def dataclass(**options):
         """`dataclasses.dataclass`; one that is frozen refuses every attribute, not only its fields."""
@@ -28,6 +29,7 @@ else:
 
         return made
 
+    @recursive_repr()
     def _shown(self):
         parts = (f"{each.name}={getattr(self, each.name)!r}" for each in fields(self) if each.repr)
         return f"{type(self).__qualname__}({', '.join(parts)})"

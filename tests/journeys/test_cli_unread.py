@@ -52,9 +52,9 @@ def unread(folder: Path, *arguments: str, **variables: str) -> Iterator[subproce
         process.communicate(timeout=SECONDS)
 
 
-def alive(url: str) -> bool:
+def ready(url: str) -> bool:
     try:
-        return request(url, "/livez")[0] == 200
+        return request(url, "/readyz")[0] == 200
     except OSError:
         return False
 
@@ -71,7 +71,7 @@ def test_a_droplet_goes_on_serving(tmp_path: Path, options: tuple[str, ...]) -> 
     url = f"http://127.0.0.1:{(port := free_port())}"
     open_ = {"UDC_SECURITY__REQUIRE_AUTH": "false"}
     with unread(tmp_path, "run", "hello.py", "--port", str(port), *options, **open_) as process:
-        until(lambda: alive(url))
+        until(lambda: ready(url))
         asked = {"message_type": "query", "payload": {"type": "hello", "data": {"who": "ada"}}}
         answer = request(url, "/message", asked)
         process.send_signal(signal.SIGTERM)
@@ -119,7 +119,7 @@ def test_a_mesh_goes_on_and_what_is_asked_of_it_ends_quietly(tmp_path: Path, pro
     port = free_port()
     ports = ("--port-base", "0", "--registry-port", str(port))
     with unread(tmp_path, "mesh", *ports) as mesh:
-        until(lambda: alive(f"http://127.0.0.1:{port}"))
+        until(lambda: ready(f"http://127.0.0.1:{port}"))
         until(lambda: programs.ask("tasks", "ls", "--data", str(tmp_path / ".udc"))[0] == 0)
         for arguments in (("ls",), ("ls", "--json"), ("inspect", "1"), ("tasks", "ls"), ("--help",), ("ls", "--help")):
             with unread(tmp_path, *arguments) as process:

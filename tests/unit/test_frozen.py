@@ -73,3 +73,11 @@ def test_the_methods_are_shared() -> None:
     assert Ours.__setattr__ is Spoken.__setattr__
     assert Ours.__delattr__ is Longer.__delattr__
     assert Ours.__repr__ is Open.__repr__
+
+
+def test_one_that_holds_itself_is_shown() -> None:
+    held: list[object] = []
+    ours, theirs = Ours(number=1, words=(held,)), Theirs(number=1, words=(held,))  # type: ignore[arg-type]
+    for value in (ours, theirs):
+        held[:] = [value]
+        assert repr(value) == f"{type(value).__qualname__}(number=1, words=([...],))"

@@ -80,7 +80,7 @@ def _unread() -> Generator[None]:
 
 
 def reader_gone(failure: BaseException) -> bool:
-    """Whether who reads our stdout does so no more, as `head` does after its lines."""
+    """Whether all that failed is that who reads our stdout does so no more, as `head` does after its lines."""
     if isinstance(failure, BaseExceptionGroup):
-        return failure.subgroup(BrokenPipeError) is not None
+        return failure.split(BrokenPipeError)[1] is None  # a bug beside it must be told
     return isinstance(failure, BrokenPipeError)

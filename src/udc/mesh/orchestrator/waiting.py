@@ -109,19 +109,21 @@ class Waiting:
         heapify(heads)
         aside: list[tuple[_Line, Task]] = []
         given = 0
-        while heads and given < most:
-            *_, number, line = heappop(heads)
-            task = line.step_out()
-            aside.append((line, task))
-            if not passing(task):
-                if not to_somebody(task):
-                    continue
-                given += 1
-            entry = line.first()
-            if entry is not None:
-                heappush(heads, (*entry, number, line))
-        for line, task in aside:
-            line.step_in(task)
+        try:
+            while heads and given < most:
+                *_, number, line = heappop(heads)
+                task = line.step_out()
+                aside.append((line, task))
+                if not passing(task):
+                    if not to_somebody(task):
+                        continue
+                    given += 1
+                entry = line.first()
+                if entry is not None:
+                    heappush(heads, (*entry, number, line))
+        finally:  # whatever happens: who is not in the line again is never looked at
+            for line, task in aside:
+                line.step_in(task)
 
     def _line_up(self, task: Task) -> None:
         self._lines.setdefault(task.capability, {}).setdefault(task.task_type, _Line()).put(task)

@@ -184,3 +184,19 @@ async def test_a_change_costs_the_same_however_many_wait(kind: str, monkeypatch:
 
     assert few > 100
     assert many < 1.5 * few, f"{few} calls while 50 wait, {many} while 2,000 do"
+
+
+def test_a_round_that_fails_loses_no_task() -> None:
+    waiting, tried = Waiting(), list[str]()
+    for number in range(3):
+        waiting.put(task(number))
+
+    def fails_at_the_second(each: Task) -> bool:
+        tried.append(each.task_id)
+        if len(tried) == 2:
+            raise RuntimeError("no place could be told")
+        return True
+
+    with pytest.raises(RuntimeError):
+        waiting.give(waiting.wanted, to_somebody=fails_at_the_second, passing=lambda _: False, most=10)
+    assert given(waiting) == [task(number).task_id for number in range(3)]
