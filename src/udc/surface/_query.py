@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Annotated, Any, Final, get_args, get_origin
+from types import UnionType
+from typing import Annotated, Any, Final, Union, get_args, get_origin
 
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
@@ -63,8 +64,7 @@ class QueryParameter:
     @property
     def many(self) -> bool:
         """Whether all its values count."""
-        kind = get_args(self.type)[0] if get_origin(self.type) is Annotated else self.type
-        return (get_origin(kind) or kind) in _MANY
+        return _is_many(self.type)
 
     def read(self, query: Mapping[str, list[str]]) -> Any:  # Any: of its type
         """Its value in `request.query`, or the default.
@@ -82,3 +82,14 @@ class QueryParameter:
         except ValidationError as error:
             problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
             raise InvalidRequest.field(self.name, problem["msg"]) from None
+
+
+def _is_many(kind: Any) -> bool:  # Any: whatever pydantic takes as a type
+    origin = get_origin(kind)
+    if origin is Annotated:
+        return _is_many(get_args(kind)[0])
+    if origin in (Union, UnionType):  # `list[str] | None` above all
+        return any(map(_is_many, get_args(kind)))
+    if hasattr(kind, "__value__"):  # a name for a type
+        return _is_many(kind.__value__)
+    return (origin or kind) in _MANY

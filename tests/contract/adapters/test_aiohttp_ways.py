@@ -63,8 +63,8 @@ async def served(*, below: bool, short: bool) -> AsyncGenerator[tuple[int, Any]]
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:
-        attached = list(inner[udc.aiohttp._DROPLETS])  # pyright: ignore[reportPrivateUsage]
-        hosted: Any = attached[0].hosted
+        attached: Any = inner[udc.aiohttp._DROPLETS]  # pyright: ignore[reportPrivateUsage]
+        hosted = next(iter(attached)).hosted
         if not short:
             hosted.surface.express = None
         await web.TCPSite(runner, "127.0.0.1", 0).start()

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 import pytest
 from pydantic import Field
+from typing_extensions import TypeAliasType
 
 from udc import Endpoint, HttpRequest, QueryParameter
 from udc.errors import DefinitionError, InvalidRequest
@@ -39,6 +40,10 @@ def query(text: str) -> dict[str, list[str]]:
         (QueryParameter("share", float, default=0.5), "", 0.5),
         (QueryParameter("ids", set[int]), "ids=1&ids=2&ids=1", {1, 2}),
         (QueryParameter("id", int | str), "id=x", "x"),
+        (QueryParameter("tag", list[str] | None), "tag=a&tag=b", ["a", "b"]),
+        (QueryParameter("tag", Annotated[list[int], Field(max_length=2)] | None), "tag=1", [1]),
+        (QueryParameter("tag", TypeAliasType("Tags", list[str])), "tag=a", ["a"]),
+        (QueryParameter("tag", str | None), "tag=a&tag=b", "b"),
     ],
 )
 def test_a_value_is_read_as_its_type(parameter: QueryParameter, text: str, value: Any) -> None:
