@@ -27,6 +27,16 @@ class Directory(Protocol):
         """
         ...
 
+    async def instance(self, target: DropletId, instance_id: str) -> Peer | None:
+        """That instance of the target, also one that should take nothing new; `None` = it is not there.
+
+        Of a peer of the configuration nobody knows the instance: it is the one that is there.
+
+        Raises:
+            UnknownPeer: as `candidates` does.
+        """
+        ...
+
     def avoid(self, peer: Peer) -> None:
         """Prefer others for a while: this instance refused a connection, or takes no work now."""
         ...
@@ -102,6 +112,11 @@ class StaticDirectory:
     async def candidates(self, target: DropletId) -> Sequence[Peer]:
         """The one peer of that id or name. Raises as `resolve` does."""
         return (await self.resolve(target),)
+
+    async def instance(self, target: DropletId, instance_id: str) -> Peer | None:
+        """See `Directory.instance`."""
+        peer = await self.resolve(target)
+        return peer if peer.instance_id in (None, instance_id) else None
 
     def avoid(self, peer: Peer) -> None:
         """There is no other."""

@@ -31,6 +31,7 @@ from udc.instrument import message_handled, request_answered
 from udc.messages import MessageType
 from udc.surface._base import HttpRequest
 from udc.wire.envelope import decode_message
+from udc.wire.plain import read_envelope
 from udc.wire.receipts import receipt_text
 
 Once = Callable[[], Awaitable[Any] | Any]
@@ -76,6 +77,7 @@ class Parts:
         self.message = decode_message(self.body, me=21, ambient=self.parts.ambient)
         self.stamps = Stamps(self.parts.ambient.wall)
         self.numbers = iter(range(10**9))
+        self.told = self.parts.instrument.tallies()
 
     def request(self) -> HttpRequest:
         decoded = {name.decode(): value.decode() for name, value in self.headers}
@@ -118,6 +120,15 @@ class Parts:
 
         return Outcome()
 
+    async def the_long_way(self) -> None:
+        express, self.surface.express = self.surface.express, None
+        await self.asgi()
+        self.surface.express = express
+
+    def tallies(self) -> None:
+        for tell in self.told:
+            tell("greet", 77, 0.001, "t")
+
     def request_event(self) -> None:
         self.parts.instrument.emit(request_answered("POST", "/message", 200, 0.001, "t", None))
 
@@ -133,20 +144,21 @@ class Parts:
         far = parts.clock() + 30
         return {
             "**a query from the ASGI scope to the last `send`**": self.asgi,
+            "**the same the long way, which all goes that is no usual query**": self.the_long_way,
             "… of that in `Surface.handle`, request value included": lambda: self.surface.handle(self.request()),
             "request value with plain headers (what adapters without lazy headers make)": self.request,
             "a token seen before: SHA-256, look-up, end, key revision, deny-list, permission": lambda: guard.recall(
                 self.endpoint, self.asked
             ),
-            "the envelope: parsed once, every field checked, the frozen `Message`": lambda: decode_message(
-                self.body, me=21, ambient=parts.ambient
-            ),
+            "the envelope: parsed once, every field checked": lambda: read_envelope(self.body),
+            "the same, and the frozen `Message`": lambda: decode_message(self.body, me=21, ambient=parts.ambient),
             "the handler, dispatched: limit, deadline, data bound, call, answer made JSON, event": self.dispatch,
             "the same when the handler suspends once (with a copy of the message: for the action)": self.suspends,
             "in flight: entry, limit, cancellable, no deadline": lambda: self.work(math.inf),
             "in flight with a deadline": lambda: self.work(far),
             "an anyio cancel scope with a deadline, for comparison": self.scope_alone,
             "de-duplication of a new message (with a copy of the message: for its id)": self.once,
+            "counters and histogram of a usual query": self.tallies,
             "counters, histogram and event of a request": self.request_event,
             "counters and event of a message": self.message_event,
             "the receipt, with its time": self.receipt,

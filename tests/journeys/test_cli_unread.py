@@ -25,7 +25,7 @@ class Hello(Droplet):
 
     @query("hello")
     async def hello(self, who: str) -> str:
-        print("asked by", who)
+        print("asked by", who, "." * 10_000)
         return f"hello {who}"
 """
 
@@ -82,6 +82,37 @@ def test_a_droplet_goes_on_serving(tmp_path: Path, options: tuple[str, ...]) -> 
     assert complaints.endswith(STOPPING)
     assert "Broken" not in complaints
     assert "Traceback" not in complaints
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)], ids=["people", "json"])
+def test_handlers_may_print_when_the_first_line_was_all_that_was_read(tmp_path: Path, options: tuple[str, ...]) -> None:
+    """`udc run hello.py 2>&1 | head -1`."""
+    (tmp_path / "hello.py").write_text(HELLO)
+    url = f"http://127.0.0.1:{(port := free_port())}"
+    reader, writer = os.pipe()
+    environ = {"PYTHONPATH": str(SOURCE), "PATH": os.environ.get("PATH", ""), "UDC_SECURITY__REQUIRE_AUTH": "false"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "udc.cli", "run", "hello.py", "--port", str(port), *options],
+        cwd=tmp_path,
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        stdout=writer,
+        stderr=writer,
+    )
+    try:
+        os.close(writer)
+        assert str(port).encode() in os.read(reader, 1000)
+        os.close(reader)
+        asked = {"message_type": "query", "payload": {"type": "hello", "data": {"who": "ada"}}}
+        until(lambda: request(url, "/message", asked)[0] == 200)  # the end of the reader is noticed a moment later
+        answers = [request(url, "/message", asked)[0] for _ in range(5)]
+        process.send_signal(signal.SIGTERM)
+        code = process.wait(SECONDS)
+    finally:
+        process.kill()
+        process.wait(SECONDS)
+
+    assert (answers, code) == ([200] * 5, 0)
 
 
 def test_a_mesh_goes_on_and_what_is_asked_of_it_ends_quietly(tmp_path: Path, programs: Programs) -> None:

@@ -36,11 +36,11 @@ class Echo:
     def refuse_body(self, request: HttpRequest) -> HttpResponse:
         return HttpResponse(status=413, body=b"too large")
 
+    def refuse_unread(self, fault: ContractError, request: HttpRequest) -> HttpResponse:
+        return HttpResponse(status=415, body=b"unreadable")
+
     def refuse_late(self, request: HttpRequest) -> HttpResponse:
         return HttpResponse(status=408, body=b"too late")
-
-    def refuse_unread(self, fault: ContractError, request: HttpRequest) -> HttpResponse:
-        raise NotImplementedError
 
     def turned_away(self, request: HttpRequest) -> HttpResponse | None:
         return HttpResponse(status=401, body=b"go away") if request.path in self.closed_paths else None

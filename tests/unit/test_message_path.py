@@ -28,7 +28,7 @@ from udc.wire import json_text, plain
 
 MANY = 20
 OURS = udc.__path__[0]
-MOST_CALLS = 75
+MOST_CALLS = 28
 """Functions of ours that are called for one query, from the ASGI scope to the last `send`."""
 
 

@@ -17,6 +17,7 @@ from udc._wiring.program import announce, explicit_settings, hint, tell
 from udc._wiring.surroundings import Surroundings
 from udc.cli.output import as_line
 from udc.cli.target import load_droplet
+from udc.cli.unread import let_go_when_unread
 
 
 def run(
@@ -49,6 +50,7 @@ def run(
             announce(hosted)
 
     def parts(stack: ExitStack) -> Sequence[_serve.Part]:
+        let_go_when_unread()
         around = Surroundings.of_process()
         if not with_mesh:
             bind = _serve.bind if lodger is None else lodger.bind

@@ -101,6 +101,13 @@ class Discovery:
             raise self._unknown(wanted)
         return found
 
+    async def instance(self, target: DropletId, instance_id: str) -> Peer | None:
+        """See `Directory.instance`; suspends as `candidates` does."""
+        found = await self.candidates(target)
+        droplets = filter(None, (self._index.get(key) for key in {peer.id for peer in found} if key is not None))
+        peers = (*found, *(each.peer for known in droplets for each in known.instances))
+        return next((peer for peer in peers if peer.instance_id in (None, instance_id)), None)
+
     def avoid(self, peer: Peer) -> None:
         """Prefer others for 5 s, until then or until it has been started anew."""
         now = anyio.current_time()

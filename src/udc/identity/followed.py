@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Final
 
@@ -50,6 +51,10 @@ class FollowedKeys:
             raise KeysUnavailable("this droplet has no keys to check tokens with yet", hint=self._hint)
         old = self._before if not self._keys.kids else None
         return await (self._keys if old is None else old).key(kid)
+
+    def believed_seconds(self) -> float:
+        """See `Aging`."""
+        return math.inf if self._keys is None else self._keys.believed_seconds()
 
     def point_at(self, url: str) -> None:
         """The keys are at this address from now on.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
@@ -43,6 +43,15 @@ class KeySet(Protocol):
             Unauthorized: there is no such key.
             KeysUnavailable: there are no keys at all yet.
         """
+        ...
+
+
+@runtime_checkable
+class Aging(Protocol):
+    """A key set that somebody has to ask now and then, or it grows old."""
+
+    def believed_seconds(self) -> float:
+        """How long what is verified now may go unasked; infinite while the set is kept fresh by itself."""
         ...
 
 
@@ -176,6 +185,10 @@ class RemoteKeys:
             pause = self._due_at - anyio.current_time()
             raise KeysUnavailable(retry_after_seconds=float(max(1, math.ceil(pause) if math.isfinite(pause) else 1)))
         raise _unknown(kid)
+
+    def believed_seconds(self) -> float:
+        """See `Aging`: without `run`, until the set is due."""
+        return math.inf if self._group is not None else max(0.0, self._due_at - anyio.current_time())
 
     def _find(self, kid: str | None) -> PyJWK | None:
         if kid is not None:

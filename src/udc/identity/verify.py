@@ -13,7 +13,7 @@ from udc._ids import Ambient
 from udc.errors import ConfigError, Unauthorized
 from udc.identity._token_checks import Expected, check_claims, check_header
 from udc.identity.claims import Principal
-from udc.identity.jwks import KeySet
+from udc.identity.jwks import Aging, KeySet
 from udc.identity.policy import IssuerPolicy
 from udc.identity.revocations import Revocations
 
@@ -57,6 +57,7 @@ class TokenVerifier:
         if not issuer or not audiences or not all(audiences) or cache_entries < 1:
             raise ConfigError(["verifying tokens needs an issuer, an audience and room for at least one token"])
         self._keys = keys
+        self._aging = keys if isinstance(keys, Aging) else None
         self._expected = Expected(issuer, frozenset(audiences), policy or IssuerPolicy())
         self._wall = ambient.wall
         self._cache_entries, self._cache_bytes = cache_entries, cache_bytes
@@ -123,6 +124,9 @@ class TokenVerifier:
         while self._seen and (len(self._seen) >= self._cache_entries or self._bytes + size > self._cache_bytes):
             self._forget(next(iter(self._seen)))
         ends_at, issued_at, principal = found
+        if self._aging is not None:
+            # What is remembered asks for no key: without this nobody would notice that a new set is due.
+            ends_at = min(ends_at, self._wall() + self._aging.believed_seconds())
         self._seen[digest] = (ends_at, self._keys.revision, issued_at, principal, size)
         self._bytes += size
 

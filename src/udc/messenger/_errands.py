@@ -68,7 +68,7 @@ class Errands:
 
     async def _anywhere(self, errand: Errand, deadline: float) -> Any:  # Any: a JSON value
         """At one instance after the other until one takes the connection."""
-        *others, last = _wanted(errand, await self._directory.candidates(errand.target))[:_INSTANCES]
+        *others, last = await self._wanted(errand)
         for peer in others:
             try:
                 return await self._at(peer, errand, deadline)
@@ -81,6 +81,14 @@ class Errands:
                 self._unreachable(last.id)
             raise
 
+    async def _wanted(self, errand: Errand) -> Sequence[Peer]:
+        if errand.instance_id is None:
+            return (await self._directory.candidates(errand.target))[:_INSTANCES]
+        peer = await self._directory.instance(errand.target, errand.instance_id)
+        if peer is None:
+            raise PeerUnreachable(f"instance {errand.instance_id} of {errand.target} is not there", peer=errand.target)
+        return (peer,)
+
     async def _at(self, peer: Peer, errand: Errand, deadline: float) -> Any:  # Any: a JSON value
         trace_id = errand.lineage.trace_id
         left = max(1, round((deadline - anyio.current_time()) * 1000))
@@ -92,16 +100,6 @@ class Errands:
         )
         body = None if errand.body is UNSET else errand.body
         return _read(await self._http.request(peer, errand.method, errand.path, body=body, headers=headers), peer)
-
-
-def _wanted(errand: Errand, peers: Sequence[Peer]) -> Sequence[Peer]:
-    if errand.instance_id is None:
-        return peers
-    # Of a peer of the configuration nobody knows the instance: the one that is there.
-    same = [peer for peer in peers if peer.instance_id in (None, errand.instance_id)]
-    if not same:
-        raise PeerUnreachable(f"instance {errand.instance_id} of {errand.target} is not there", peer=errand.target)
-    return same
 
 
 def _read(answer: HttpAnswer, peer: Peer) -> Any:  # Any: a JSON value

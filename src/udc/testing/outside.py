@@ -48,6 +48,10 @@ class Everybody:
             peers.sort(key=lambda peer: (self._is_avoided(peer), self._chance()))
         return peers
 
+    async def instance(self, target: DropletId, instance_id: str) -> Peer | None:
+        """See `Directory.instance`."""
+        return next((peer for peer in await self.candidates(target) if peer.instance_id == instance_id), None)
+
     def avoid(self, peer: Peer) -> None:
         """Prefer others for 5 s, until then or until it has been started anew."""
         self._avoided[peer.endpoint, peer.instance_id] = anyio.current_time() + _AVOID_SECONDS

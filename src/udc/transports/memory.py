@@ -233,10 +233,15 @@ async def _collected(body: AsyncIterator[bytes], gone: anyio.Event) -> bytes:
             parts.append(part)  # noqa: PERF401 - so that what came before the caller left is kept
         tasks.cancel_scope.cancel()
 
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(collect)
-        await gone.wait()
-        tasks.cancel_scope.cancel()
+    try:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(collect)
+            await gone.wait()
+            tasks.cancel_scope.cancel()
+    finally:
+        if (close := getattr(body, "aclose", None)) is not None:  # one that never began, too, as adapters do
+            with anyio.CancelScope(shield=True):
+                await close()
     return b"".join(parts)
 
 

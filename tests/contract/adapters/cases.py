@@ -55,6 +55,8 @@ class Case:
     def request(self) -> dict[str, Any]:
         """As a client of this suite takes it."""
         headers = dict(self.headers)
+        if len(self.content) > BODY_LIMIT:  # a server need not read it all, and may then close without saying so
+            headers["connection"] = "close"
         if isinstance(self.by, str):
             headers["authorization"] = self.by
         bearer = token(*self.by, scope=self.scope) if isinstance(self.by, tuple) else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -11,6 +12,7 @@ from typing import Any
 import anyio
 import pytest
 from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
 from anyio.abc import TaskStatus
 
 from tests.contract import served
@@ -384,6 +386,18 @@ async def test_without_a_lifespan_the_remedy_is_told(kind: Kind) -> None:
         assert "lifespan" in answer.json()["error"]["hint"]
         assert GUARDED.items() <= answer.headers.items()
     assert (await client("GET", "/own-error")).status == 418
+
+
+@pytest.mark.parametrize("kind", [Kind("aiohttp", "memory")], ids=str)
+async def test_before_the_start_it_refuses_too(kind: Kind) -> None:
+    app = web.Application()
+    ATTACH[kind.adapter](app, Place(Noting([])))
+    app.freeze()
+    answer = await app._handle(make_mocked_request("GET", "/health", app=app))
+    assert isinstance(answer, web.Response)
+    assert isinstance(answer.body, bytes)
+    assert (answer.status, json.loads(answer.body)["error"]["code"]) == (503, "NOT_READY")
+    assert GUARDED.items() <= {name.lower(): value for name, value in answer.headers.items()}.items()
 
 
 @attached

@@ -301,6 +301,23 @@ async def test_of_very_many_a_few_are_drawn_unless_none_of_them_is_ready() -> No
         assert (await finder.found("draw"))[0] == "http://d100"
 
 
+@pytest.mark.parametrize("target", [14, "D14", "draw"])
+async def test_an_instance_is_found_in_every_state(target: int | str) -> None:
+    """Though a ready one is there, which alone gets what is new."""
+    row = record(
+        14, name="D14", capabilities=["draw"], instances=[("a", "ready"), ("b", "draining"), ("c", "starting")]
+    )
+    finder = Finder(Registry(row))
+    assert await finder.found(target) == ["http://a"]
+    for name in "abc":
+        found = await finder.discovery.instance(target, f"{name}-id")
+        assert found is not None
+        assert (found.endpoint, found.instance_id) == (f"http://{name}", f"{name}-id")
+    assert await finder.discovery.instance(target, "d-id") is None
+    with pytest.raises(UnknownPeer):
+        await finder.discovery.instance(99, "a-id")
+
+
 async def test_the_lot_loses_nobody() -> None:
     peers = [Peer(id=number, endpoint=f"http://{number}") for number in range(1, 40)]
     arrange = by_lot(AMBIENT.chance)

@@ -11,12 +11,14 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
-from tests.unit.identity.conftest import Recorder, at_once
+from tests.unit.identity.conftest import Recorder, Wall, at_once
+from tests.unit.identity.test_verify import GOOD, ISSUER, MESH
 from udc._ids import Ambient
 from udc.errors import ConfigError, KeysUnavailable, PeerUnreachable, Unauthorized
 from udc.identity import _jwk
 from udc.identity.jwks import FixedKeys, RemoteKeys
 from udc.identity.keys import SigningKey
+from udc.identity.verify import TokenVerifier
 from udc.instrument import KeysFailed, KeysFetched
 
 URL = "https://registry.example.org/.well-known/jwks.json"
@@ -476,6 +478,28 @@ async def test_without_run_a_caller_refreshes_an_old_set(build: Build, key: Sign
     host.error = OSError()
     await anyio.sleep(200)
     assert await outcome(keys, other_key.kid) == other_key.kid
+
+
+@pytest.mark.parametrize("running", [False, True])
+async def test_a_token_that_was_remembered_goes_with_its_key(
+    build: Build, key: SigningKey, other_key: SigningKey, ambient: Ambient, wall: Wall, running: bool
+) -> None:
+    """Also where nobody runs the set, and nobody shows another token that would have it look."""
+    host = Host(key)
+    keys = build(host, ttl_seconds=100)
+    verifier = TokenVerifier(keys, issuer=ISSUER, audiences=frozenset({MESH}), ambient=ambient)
+    token = key.sign(GOOD)
+    async with anyio.create_task_group() as tasks:
+        if running:
+            await tasks.start(keys.run)
+        await verifier.verify(token)
+        host.keys = (other_key,)
+        await anyio.sleep(120)
+        wall.now += 120
+        assert verifier.recall(token.encode()) is None
+        with pytest.raises(Unauthorized):
+            await verifier.verify(token)
+        tasks.cancel_scope.cancel()
 
 
 async def test_a_word_of_the_registry_brings_the_fetch_forward(

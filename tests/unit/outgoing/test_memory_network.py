@@ -266,6 +266,37 @@ async def test_a_stream_ends_when_its_caller_is_gone(network: MemoryNetwork) -> 
         await ended.wait()
 
 
+async def test_a_stream_that_its_caller_never_saw_is_closed(network: MemoryNetwork) -> None:
+    """As a server's adapter does it: what it holds, a seat for one, is given back."""
+    closed = anyio.Event()
+
+    class Stream:
+        def __aiter__(self) -> Stream:
+            return self
+
+        async def __anext__(self) -> bytes:
+            raise AssertionError("nobody reads it")
+
+        async def aclose(self) -> None:
+            closed.set()
+
+    class Patient(Page):
+        async def handle(self, request: HttpRequest) -> HttpResponse:
+            self.begun.set()
+            assert request.disconnected is not None
+            await request.disconnected()
+            return HttpResponse(body=Stream())
+
+    page = Patient()
+    network.register("memory://p", page)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(get, network, "memory://p/x")
+        await page.begun.wait()
+        tasks.cancel_scope.cancel()
+    with anyio.fail_after(5):
+        await closed.wait()
+
+
 async def test_the_receiver_sees_its_caller_gone(network: MemoryNetwork) -> None:
     seen = anyio.Event()
 

@@ -344,6 +344,24 @@ async def test_the_instance_that_has_it_is_told_to_stop() -> None:
     assert sorted(label for each in found for label in each) == [str(number) for number in range(6)]
 
 
+async def test_an_instance_that_drains_is_told_to_stop_though_another_is_ready() -> None:
+    """Cancels are answered in every phase."""
+    workers = [Worker(), Worker()]
+    async with tasks(*workers) as desk:
+        await anyio.sleep(1)
+        task_id = await desk.create("a", seconds=200)
+        await desk.until(task_id, "in_progress")
+        [holder] = [each for each in workers if each.began]
+        async with anyio.create_task_group() as group:
+            group.start_soon(desk.world.stop, holder)
+            await anyio.sleep(2)
+            await desk.cancel(task_id)
+            await anyio.sleep(1)
+            told = list(holder.cancelled)
+
+    assert told == ["a"]
+
+
 async def test_an_answer_that_was_lost_does_not_run_it_twice() -> None:
     worker = Worker()
     async with tasks(worker) as desk:
