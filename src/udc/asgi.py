@@ -119,7 +119,10 @@ class App:
         if type(begun) is not dict or begun["type"] != "http.request" or begun.get("more_body"):
             return None
         body: bytes = begun.get("body", b"")
-        headers = self._names.plain(scope["headers"])
+        raw = scope["headers"]
+        if type(raw) is not list:  # it may be one that can be read once only (ASGI asks for no more than an iterable)
+            return None
+        headers = self._names.plain(raw)
         if headers is None or headers.get(b"content-type") != b"application/json" or b"content-encoding" in headers:
             return None
         given = headers.get(b"authorization", b"")

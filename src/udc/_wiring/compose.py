@@ -16,13 +16,13 @@ from udc._wiring.life import make_plan
 from udc._wiring.settings import Settings
 from udc._wiring.storage import Storage
 from udc._wiring.surroundings import Surroundings
-from udc._wiring.telling import Standing, lacking, tell_of_other_keys
+from udc._wiring.telling import Rare, Standing, lacking, tell_of_other_keys
 from udc.dispatch.contexts import Contexts
 from udc.dispatch.run import Dispatcher, DispatchLimits
 from udc.identity.instance_key import InstanceKey
 from udc.identity.revocations import Revocations
 from udc.identity.verify import TokenVerifier
-from udc.instrument import Instrument, MessageHandled, Only, PhaseChanged, PresenceChanged, RegistrationAccepted
+from udc.instrument import Instrument, MessageHandled, PhaseChanged, PresenceChanged, RegistrationAccepted
 from udc.lifecycle import Lifecycle
 from udc.rings import EventRing, LogRing
 from udc.services.dependencies import DependencyWatch
@@ -102,7 +102,7 @@ class Composition:
         self.proofs: ProofBook = ProofBook(facts=self.facts, key=self.instance_key, ambient=self.ambient)
         hooks = (*definition.hooks, *self.surroundings.hooks)
         self.calls: CallRecords = CallRecords()
-        consequences = Only(
+        consequences = Rare(
             {
                 MessageHandled: self._note_command,
                 PhaseChanged: lambda _: self.membership.changed(),

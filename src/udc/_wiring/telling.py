@@ -9,13 +9,21 @@ from typing import Any, Final
 from udc._wiring.nearby import NOT_IN_SIGHT, Found, Nearby
 from udc._wiring.settings import Settings
 from udc.datadir import SECRET_FILE
-from udc.instrument import Event, PresenceChanged, RegistrationAccepted, RegistrationFailed
+from udc.instrument import Event, Only, PresenceChanged, RegistrationAccepted, RegistrationFailed, Tally
 from udc.rings import LogRing
 
 _log = logging.getLogger("udc.presence")
 
 _WAITS: Final = "phase is "
 """How the reason begins when it is only not ready yet."""
+
+
+class Rare(Only):
+    """A hook to which queries that succeed are of no interest, though it takes other messages."""
+
+    def tally(self) -> Tally | None:
+        """See `Sparing`."""
+        return None
 
 
 class Standing:

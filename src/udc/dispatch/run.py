@@ -225,12 +225,17 @@ class Dispatcher:
 
         `None`: it is no failure but somebody else's cancellation; raise it again.
         """
-        fault = self._failures.of(handler, ctx, error) if isinstance(error, Exception) else None
-        if work.__exit__(type(error), error, error.__traceback__):
-            fault = work.ending() or InternalError("the work ended without a result")
-        code = "CANCELLED" if fault is None else code_of(fault)
-        seconds, action = self._clock() - started, told(handler, ctx.message.action)
-        self._instrument.emit(message_handled(handler.kind, action, ctx.message.source, seconds, ctx.trace_id, code))
+        fault: Exception | None = None
+        try:
+            if isinstance(error, Exception):
+                fault = self._failures.of(handler, ctx, error)
+        finally:  # whatever a hook may raise that hears of it: what is over must not stay in flight
+            if work.__exit__(type(error), error, error.__traceback__):
+                fault = work.ending() or InternalError("the work ended without a result")
+            code = "CANCELLED" if fault is None else code_of(fault)
+            seconds, action = self._clock() - started, told(handler, ctx.message.action)
+            source = ctx.message.source
+            self._instrument.emit(message_handled(handler.kind, action, source, seconds, ctx.trace_id, code))
         return fault
 
     async def run_hook(self, hook: Bound) -> None:

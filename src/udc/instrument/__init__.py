@@ -41,7 +41,7 @@ from udc.instrument._events import (
     message_handled,
     request_answered,
 )
-from udc.instrument._hooks import Choosy, Hook, Instrument, Only, Sparing, Tally
+from udc.instrument._hooks import Choosy, Hook, Instrument, Only, Sparing, Tally, log_raised
 
 __all__ = [
     "AuthenticationFailed",
@@ -83,6 +83,7 @@ __all__ = [
     "TaskReported",
     "TokenFailed",
     "TokenRenewed",
+    "log_raised",
     "message_handled",
     "request_answered",
 ]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import update_wrapper
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from udc._types import DropletId
@@ -46,7 +47,7 @@ class Sparing(Choosy, Protocol):
 
 
 class Only:
-    """A hook made of a function for each kind of event that it takes; queries that succeed are of no interest to it."""
+    """A hook made of a function for each kind of event that it takes."""
 
     __slots__ = ("_takers",)
 
@@ -63,25 +64,25 @@ class Only:
         """See `Choosy`."""
         return self._takers.get(kind)
 
-    def tally(self) -> Tally | None:
-        """See `Sparing`."""
-        return None
 
-
-def _by_events(hook: Hook) -> Tally | None:
-    choosy = hook if isinstance(hook, Choosy) else None
-    of_message = hook if choosy is None else choosy.taker(MessageHandled)
-    of_request = hook if choosy is None else choosy.taker(RequestAnswered)
-    if of_message is None and of_request is None:
-        return None
-
+def _of_message(take: Callable[[MessageHandled], None]) -> Tally:
     def tell(action: str, source: DropletId, seconds: float, trace_id: str, /) -> None:
-        if of_message is not None:
-            of_message(message_handled("query", action, source, seconds, trace_id, None))
-        if of_request is not None:
-            of_request(request_answered("POST", "/message", 200, seconds, trace_id, None))
+        take(message_handled("query", action, source, seconds, trace_id, None))
 
-    return tell
+    return update_wrapper(tell, take, (), ())
+
+
+def _of_request(take: Callable[[RequestAnswered], None]) -> Tally:
+    def tell(_: str, __: DropletId, seconds: float, trace_id: str, /) -> None:
+        take(request_answered("POST", "/message", 200, seconds, trace_id, None))
+
+    return update_wrapper(tell, take, (), ())
+
+
+def log_raised(taker: object, **extra: str) -> None:
+    """Tell in the log what a hook has just raised."""
+    named = getattr(taker, "__wrapped__", taker)  # a function of ours around it says nothing to anybody
+    _log.exception("a hook raised", extra={"hook": repr(named), **extra})
 
 
 class Instrument:
@@ -106,17 +107,29 @@ class Instrument:
                     take(event)
                 return
             except Exception:  # noqa: BLE001 - a border: an observer must not break what it observes
-                _log.exception("a hook raised", extra={"hook": repr(take), "event": type(event).__name__})
+                log_raised(take, event=type(event).__name__)
 
     def tallies(self) -> tuple[Tally, ...]:
         """What to tell of each query that was sent to `POST /message` and has succeeded.
 
-        Comes to the same as emitting both its events, but for what a hook raises: that is the caller's to log.
+        Comes to the same as emitting both its events, but for what a hook raises: that is the caller's to log, with
+        `log_raised`.
         """
-        told = [hook.tally() if isinstance(hook, Sparing) else _by_events(hook) for hook in self._hooks]
-        return tuple(tell for tell in told if tell is not None)
+        sparing = [hook.tally() for hook in self._hooks if isinstance(hook, Sparing)]
+        others = [hook for hook in self._hooks if not isinstance(hook, Sparing)]
+        return (
+            *(tell for tell in sparing if tell is not None),
+            *map(_of_message, _takers(others, MessageHandled)),
+            *map(_of_request, _takers(others, RequestAnswered)),
+        )
 
     def _find(self, kind: type[Event]) -> tuple[Callable[[Any], None], ...]:  # Any: as above
-        found = [hook.taker(kind) if isinstance(hook, Choosy) else hook for hook in self._hooks]
-        self._takers[kind] = takers = tuple(take for take in found if take is not None)
+        self._takers[kind] = takers = tuple(_takers(self._hooks, kind))
         return takers
+
+
+def _takers(hooks: Iterable[Hook], kind: type[Event]) -> Iterator[Callable[[Any], None]]:  # Any: as above
+    for hook in hooks:
+        take = hook.taker(kind) if isinstance(hook, Choosy) else hook
+        if take is not None:
+            yield take

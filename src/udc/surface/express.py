@@ -9,7 +9,6 @@ there alone. A test sends the same requests both ways and compares all that can 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from udc.context import current_context
 from udc.dispatch.plan import Queued
+from udc.instrument import log_raised
 from udc.messages import MAX_HOPS, MessageType
 from udc.rings import current_droplet
 from udc.surface._base import HttpResponse, Standing
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from udc.lifecycle import Lifecycle
     from udc.surface.border import HttpSurface
 
-_log = logging.getLogger("udc.surface")
 _QUERY: Final = MessageType.QUERY
 _MAY_WRITE: Final = frozenset({"write", "admin"})
 
@@ -82,8 +81,11 @@ class Express:
     async def answer(self, token: bytes, body: bytes, scheme: str) -> bytes | HttpResponse | None:
         """See `Shortcut`: the receipt of a usual query, or the refusal that its handler has earned it."""
         begun = self._clock()
-        principal = self._recall(token)
-        if principal is None or not self._surface.edge.is_plain or not self._lifecycle.serving:
+        try:
+            principal = self._recall(token)
+        except Exception:  # noqa: BLE001 - somebody's own verifier: it is asked again where there is an answer to it
+            return None
+        if principal is None or principal.anonymous or not self._surface.edge.is_plain or not self._lifecycle.serving:
             return None
         if b'"query"' not in body or (read := read_envelope(body)) is None:
             return None
@@ -101,13 +103,12 @@ class Express:
             or principal.permissions.isdisjoint(_MAY_WRITE)
         ):
             return None
-        deadline = begun + quick.limit_seconds
+        trace_id, deadline = envelope["trace_id"], begun + quick.limit_seconds
         if "timeout_ms" in envelope:
             ends = begun + envelope["timeout_ms"] / 1000
             if ends <= begun:
                 return None
             deadline = min(deadline, ends)
-        trace_id = envelope["trace_id"]
         work = self._in_flight.enter_bare(trace_id, source, deadline)
         if work is None:
             return None
@@ -117,7 +118,7 @@ class Express:
         result = "success"
         try:
             value = await quick.call(**quick.plan.arguments(data, ctx))
-            if type(value) is Queued:
+            if isinstance(value, Queued):
                 result, value = "queued", value.data
             answer = quick.plan.encode(value)
         except BaseException as error:
@@ -134,5 +135,5 @@ class Express:
             try:
                 tell(quick.action, source, seconds, trace_id)
             except Exception:  # noqa: BLE001 - a border: an observer must not break what it observes
-                _log.exception("a hook raised", extra={"hook": repr(tell)})
+                log_raised(tell)
         return receipt

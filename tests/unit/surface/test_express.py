@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import random
 import re
 import time
-from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -28,8 +29,8 @@ from udc.surface.express import Express
 KEY = SigningKey.generate()
 TRACE = "5e1b9f4e-1d5f-4c7d-9b5a-0d5f2f6c7a10"
 CHANGING = ("timestamp", "processed_at")
-CHANGING_TEXTS = re.compile(rf"(?!{TRACE})[0-9a-f]{{8}}(-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}}|\d+\.\d+")
-"""Ids that were made here, and how long something will take."""
+CHANGING_TEXTS = re.compile(rf"(?!{TRACE})[0-9a-f]{{8}}(-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}}|\d+\.\d+|0x[0-9a-f]+")
+"""Ids that were made here, addresses in memory, and how long something will take."""
 
 
 pytestmark = pytest.mark.parametrize("anyio_backend", ["asyncio"])
@@ -133,6 +134,8 @@ class Request:
     headers: list[tuple[bytes, bytes]] = field(default_factory=lambda: [(b"content-type", b"application/json")])
     scope: dict[str, Any] = field(default_factory=dict)
     parts: int = 1
+    headers_as: Callable[[list[tuple[bytes, bytes]]], Any] = list[tuple[bytes, bytes]]
+    event_as: Callable[[dict[str, Any]], Any] = dict[str, Any]
 
     def bytes_(self) -> bytes:
         return self.body if isinstance(self.body, bytes) else json.dumps(self.body).encode()
@@ -170,11 +173,23 @@ class Side:
         """What can be seen of it, from without and from within."""
         self.events.clear()
         self.droplet.seen.clear()
-        async with asyncio.timeout(5):
-            status, headers, body = await asyncio.get_running_loop().create_task(self.call(request))
+        with lines() as logged:
+            async with asyncio.timeout(5):
+                answer = await asyncio.get_running_loop().create_task(self.outcome(request))
         events = [(type(each).__name__, without(asdict(each), "seconds")) for each in self.events]
-        seen = (status, headers, stripped(body), events, self.droplet.seen[:], self.counted())
+        left = self.parts.dispatcher.in_flight.count
+        seen = (answer, events, self.droplet.seen[:], self.counted(), logged, left)
         return CHANGING_TEXTS.sub("…", repr(seen))
+
+    async def outcome(self, request: Request) -> Any:
+        """The answer, or what the server gets to see instead."""
+        try:
+            status, headers, body = await self.call(request)
+        except BaseException as error:  # noqa: BLE001 - compared
+            return repr(error)
+        task = asyncio.current_task()
+        assert task is not None
+        return status, headers, stripped(body), task.cancelling()
 
     async def call(self, request: Request) -> tuple[int, Any, bytes]:
         """In a task of its own, as a server's."""
@@ -186,15 +201,16 @@ class Side:
         parts = iter([body[at : at + size] for at in range(0, len(body), size)] or [b""])
         left = request.parts
 
-        async def receive() -> dict[str, Any]:
+        async def receive() -> Any:
             nonlocal left
             left -= 1
-            return {"type": "http.request", "body": next(parts), "more_body": left > 0}
+            return request.event_as({"type": "http.request", "body": next(parts), "more_body": left > 0})
 
         async def send(message: Any) -> None:
             sent.append(message)
 
-        await self.app({**scope, "headers": [*given, *request.headers], **request.scope}, receive, send)
+        headers = request.headers_as([*given, *request.headers])
+        await self.app({**scope, "headers": headers, **request.scope}, receive, send)
         assert current_context.get() is None
         answer = b"".join(each.get("body", b"") for each in sent[1:])
         headers = sorted(sent[0]["headers"])
@@ -204,7 +220,27 @@ class Side:
     def counted(self) -> Any:
         stats = self.parts.stats
         latency = {route: each.count for route, each in stats.latency.items()}
-        return dict(stats.messages.values), dict(stats.by_route.values), stats.requests_total, latency
+        series = ({key: int(value) for key, value in each.values.items()} for each in (stats.messages, stats.by_route))
+        return *series, stats.requests_total, int(stats.requests.total()), latency
+
+
+@contextmanager
+def lines() -> Generator[list[Any]]:
+    """What is logged meanwhile."""
+    found: list[Any] = []
+
+    class Kept(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            kind = record.exc_info[0] if record.exc_info else None
+            more = [getattr(record, name, None) for name in ("trace_id", "hook")]
+            found.append((record.name, record.levelname, record.getMessage(), *more, kind))
+
+    kept = Kept()
+    logging.getLogger("udc").addHandler(kept)
+    try:
+        yield found
+    finally:
+        logging.getLogger("udc").removeHandler(kept)
 
 
 def without(row: dict[str, Any], *names: str) -> dict[str, Any]:
@@ -235,7 +271,7 @@ class Twins:
 
 
 @asynccontextmanager
-async def twins(monkeypatch: pytest.MonkeyPatch, **config: Any) -> AsyncGenerator[Twins]:
+async def twins(monkeypatch: pytest.MonkeyPatch, kind: type[Twin] = Twin, **config: Any) -> AsyncGenerator[Twins]:
     taken: list[bool] = []
     answer = Express.answer
 
@@ -246,7 +282,7 @@ async def twins(monkeypatch: pytest.MonkeyPatch, **config: Any) -> AsyncGenerato
 
     monkeypatch.setattr(Express, "answer", watched)
     async with AsyncExitStack() as stack:
-        sides = [await stack.enter_async_context(side(config)) for _ in range(2)]
+        sides = [await stack.enter_async_context(side(kind, config)) for _ in range(2)]
         for each in sides:  # what a token proves is remembered from its first use on
             for bearer in TOKENS:
                 await each.ask(Request(envelope(), bearer=bearer))
@@ -256,9 +292,9 @@ async def twins(monkeypatch: pytest.MonkeyPatch, **config: Any) -> AsyncGenerato
 
 
 @asynccontextmanager
-async def side(config: dict[str, Any]) -> AsyncGenerator[Side]:
+async def side(kind: type[Twin], config: dict[str, Any]) -> AsyncGenerator[Side]:
     events: list[Event] = []
-    droplet = Twin(events.append, {"security.failed_auth_limit": 10_000, **config})
+    droplet = kind(events.append, {"security.failed_auth_limit": 10_000, **config})
     hosted: Any = droplet._host()  # pyright: ignore[reportPrivateUsage]
     async with anyio.create_task_group() as tasks:
         await tasks.start(serve, hosted)
