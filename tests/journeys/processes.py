@@ -274,9 +274,9 @@ class House:
         self._processes.append(process)
         return process
 
-    def mesh(self, *, port: int = 0) -> Process:
+    def mesh(self, *, port: int = 0, **variables: str) -> Process:
         """`udc mesh`, with the leases that users have; the droplets of this folder find it by its data directory."""
-        return self.udc("mesh", "--port-base", "0", "--registry-port", str(port), "--json")
+        return self.udc("mesh", "--port-base", "0", "--registry-port", str(port), "--json", **variables)
 
     def registry(self, *, port: int = 0, **variables: str) -> Process:
         """A Registry with short leases; droplets may be started beside it, when its port is known."""

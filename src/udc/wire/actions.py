@@ -20,10 +20,6 @@ def choose(payload: Mapping[str, Any]) -> tuple[str | None, Any]:  # Any: JSON v
 
     A key whose value is no text, or is empty, names no action and stays in the data.
     """
-    if len(payload) == 2 and "data" in payload:  # as our own kind writes it; what follows comes to the same
-        usual = payload.get("type")
-        if usual and isinstance(usual, str):
-            return usual, payload["data"]
     action: str | None = None
     chosen = ""
     for key in ACTION_KEYS:
