@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from udc._ids import Stamps
 from udc._wiring.edge import make_edge
 from udc.config import DropletConfig
-from udc.identity._base import Recalls
+from udc.identity._base import recall_of
 from udc.surface._base import Endpoint
 from udc.surface.border import HttpSurface, check_accepts
 from udc.surface.control import Control
@@ -80,10 +80,11 @@ def make_surface(parts: Composition) -> tuple[HttpSurface, Describe]:
 
 
 def _express(surface: HttpSurface, parts: Composition) -> Express | None:
-    if not isinstance(parts.verifier, Recalls):
+    recall = recall_of(parts.verifier)
+    if recall is None:
         return None
     ways = Ways(
-        recall=parts.verifier.recall,
+        recall=recall,
         lifecycle=parts.lifecycle,
         dispatcher=parts.dispatcher,
         contexts=parts.contexts,

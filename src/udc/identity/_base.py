@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import field
 from typing import Protocol, runtime_checkable
 
@@ -47,6 +48,21 @@ class Recalls(Protocol):
             token: as it was sent, in ASCII, if it is a token at all.
         """
         ...
+
+
+def recall_of(verifier: Verifier) -> Callable[[bytes], Principal | None] | None:
+    """How the verifier recalls; `None` where it does not.
+
+    One whose `verify` is of a later class than its `recall` does not: it checks more than what it inherits remembers.
+    """
+    if not isinstance(verifier, Recalls):
+        return None
+    for each in type(verifier).__mro__:
+        if "recall" in vars(each):
+            break
+        if "verify" in vars(each):
+            return None
+    return verifier.recall
 
 
 class TokenSource(Protocol):

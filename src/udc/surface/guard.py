@@ -8,7 +8,7 @@ from typing import Final, NoReturn
 from urllib.parse import urlsplit
 
 from udc.errors import Forbidden, RateLimited, Unauthorized
-from udc.identity._base import Recalls, Verifier
+from udc.identity._base import Verifier, recall_of
 from udc.identity.claims import Principal
 from udc.identity.origin import is_loopback
 from udc.instrument import AuthenticationFailed, Instrument
@@ -60,7 +60,7 @@ class Guard:
     ) -> None:
         self._verifier = verifier
         self._local = host is None or is_loopback(host)
-        self._recall = verifier.recall if isinstance(verifier, Recalls) else None
+        self._recall = recall_of(verifier)
         self._failures = failures
         self._instrument = instrument
 

@@ -324,3 +324,24 @@ async def test_a_verifier_of_ones_own_decides_either_way(monkeypatch: pytest.Mon
     async with twins(monkeypatch, Trusting) as both:
         await both.ask(Request(envelope(), headers=from_page))
         assert await both.ask(Request(envelope(), headers=from_page)) is (who == "a droplet")
+
+
+class Stricter(Strange):
+    """One that asks for more than what it is made of, and knows nothing of what that remembers."""
+
+    async def verify(self, token: str) -> Principal:
+        raise Unauthorized("not today")
+
+
+async def test_who_checks_more_than_what_it_inherits_is_asked_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Wary(Odd):
+        id, name, steward = 21, "Twin", "tests"
+
+        def __init__(self, hook: Any, config: dict[str, Any]) -> None:
+            Droplet.__init__(self, config=config, hooks=[hook], verifier=Stricter(CALLERS["a droplet"]))
+            self.seen: list[Any] = []
+            self.hold, self.arrived = asyncio.Event(), asyncio.Event()
+
+    async with twins(monkeypatch, Wary) as both:
+        for side in (both.short, both.long):
+            assert (await asyncio.create_task(side.call(Request(envelope()))))[0] == 401
