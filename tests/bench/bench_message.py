@@ -19,6 +19,7 @@ from udc.identity.keys import SigningKey
 
 NEEDS: Final[dict[str, tuple[str, ...]]] = {
     "floor": (),
+    "the least, in one function": (),
     "droplet": (),
     "droplet on FastAPI": ("fastapi",),
     "droplet on Starlette": ("starlette",),
