@@ -221,8 +221,7 @@ def test_few_functions_are_called(behind: Any) -> None:
 
 @pytest.mark.parametrize(("kind", "action", "data"), [("query", "greet", None), ("command", "note", {"text": "x"})])
 def test_nothing_is_left_for_the_garbage_collector(behind: Any, kind: str, action: str, data: Any) -> None:
-    async def case(door: Door) -> int:
-        await door(action, data, kind)
+    async def round_of(door: Door) -> int:
         gc.collect()
         gc.disable()
         try:
@@ -231,5 +230,10 @@ def test_nothing_is_left_for_the_garbage_collector(behind: Any, kind: str, actio
             return gc.collect()
         finally:
             gc.enable()
+
+    async def case(door: Door) -> int:
+        await door(action, data, kind)
+        # What other tests have left in this process may go in one of the rounds; messages leave theirs in each.
+        return min([await round_of(door) for _ in range(3)])
 
     assert behind(case) < MANY
