@@ -14,8 +14,7 @@ import pytest
 from aiohttp import web
 
 import udc.aiohttp
-from tests.unit.surface.test_express import CHANGING_TEXTS, TOKENS, Twin, asking, envelope, stripped
-from udc.surface.express import Express
+from tests.unit.surface.test_express import CHANGING_TEXTS, TOKENS, Twin, asking, envelope, stripped, watching
 
 pytestmark = pytest.mark.parametrize("anyio_backend", ["asyncio"])
 _LENGTH = re.compile(rb"(?i)\r\ncontent-length: (\d+)")
@@ -96,15 +95,7 @@ async def answer(reader: asyncio.StreamReader) -> Any:
 
 
 async def test_both_ways_answer_alike(monkeypatch: pytest.MonkeyPatch) -> None:
-    taken: list[bool] = []
-    original = Express.answer
-
-    async def watched(self: Express, *args: Any) -> Any:
-        found = await original(self, *args)
-        taken.append(found is not None)
-        return found
-
-    monkeypatch.setattr(Express, "answer", watched)
+    taken = watching(monkeypatch)
     differ: list[str] = []
     for below in (False, True):
         async with served(below=below, short=True) as short, served(below=below, short=False) as long:

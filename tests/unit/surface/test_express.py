@@ -270,8 +270,8 @@ class Twins:
         return True in self.taken
 
 
-@asynccontextmanager
-async def twins(monkeypatch: pytest.MonkeyPatch, kind: type[Twin] = Twin, **config: Any) -> AsyncGenerator[Twins]:
+def watching(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Grows with every request that comes to the shorter way: whether that has answered it."""
     taken: list[bool] = []
     answer = Express.answer
 
@@ -281,6 +281,12 @@ async def twins(monkeypatch: pytest.MonkeyPatch, kind: type[Twin] = Twin, **conf
         return found
 
     monkeypatch.setattr(Express, "answer", watched)
+    return taken
+
+
+@asynccontextmanager
+async def twins(monkeypatch: pytest.MonkeyPatch, kind: type[Twin] = Twin, **config: Any) -> AsyncGenerator[Twins]:
+    taken = watching(monkeypatch)
     async with AsyncExitStack() as stack:
         sides = [await stack.enter_async_context(side(kind, config)) for _ in range(2)]
         for each in sides:  # what a token proves is remembered from its first use on
