@@ -63,21 +63,26 @@ class Stamps:
     It is written once a millisecond, and all but the milliseconds once a second.
     """
 
-    __slots__ = ("_milli", "_second", "_text", "_wall", "_whole")
+    __slots__ = ("_from", "_second", "_text", "_until", "_wall", "_whole")
 
     def __init__(self, wall: Callable[[], float]) -> None:
         self._wall = wall
-        self._milli, self._second = -1, -1
+        self._from = self._until = 0.0
+        self._second = -1
         self._whole, self._text = b"", b""
 
     def now(self) -> bytes:
         """ISO 8601 in UTC with `Z` and milliseconds."""
-        milli = round(self._wall() * 1_000_000) // 1000
-        if milli == self._milli:
-            return self._whole
+        wall = self._wall()
+        return self._whole if self._from <= wall < self._until else self._written(wall)
+
+    def _written(self, wall: float) -> bytes:
+        milli = round(wall * 1_000_000) // 1000
         second = milli // 1000
         if second != self._second:
             self._second = second
             self._text = datetime.fromtimestamp(second, UTC).isoformat()[:19].encode()
-        self._milli, self._whole = milli, b"%b.%03dZ" % (self._text, milli % 1000)
+        # A microsecond less on both sides: what the millisecond is just there, only the rounding above knows.
+        self._from, self._until = milli / 1000 + 1e-6, (milli + 1) / 1000 - 1e-6
+        self._whole = b"%b.%03dZ" % (self._text, milli % 1000)
         return self._whole

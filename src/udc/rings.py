@@ -24,7 +24,15 @@ from udc.instrument import (
 )
 
 current_droplet: ContextVar[str | None] = ContextVar("udc_current_droplet", default=None)
-"""The instance whose code is running, so that droplets that share a process keep their log lines apart."""
+"""The instance whose code is running where no handler is, so that droplets in one process keep their lines apart."""
+
+
+def running_instance() -> str | None:
+    """The instance whose code is running; `None` where nobody knows."""
+    context = current_context.get()
+    owner = None if context is None else context.instance_id  # a context made outside a droplet belongs to none
+    return owner or current_droplet.get()
+
 
 # Callers decide what stands in a log line, so each of these takes time linear in its length.
 _DOTTED: Final = re.compile(r"(?<![\w-])[\w-]+={0,2}(?:\.[\w-]*={0,2}){2,}")
@@ -94,7 +102,7 @@ class EventRing:
             return self._keep_failed
         return self if issubclass(kind, _EVERYDAY) else self._keep
 
-    def tally(self) -> Tally | None:
+    def tally(self, _: str, /) -> Tally | None:
         """See `Sparing`: of what comes with every message, only failures are kept."""
         return None
 
@@ -153,7 +161,7 @@ class LogRing(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep the line."""
-        if current_droplet.get() not in (None, self._instance_id):
+        if running_instance() not in (None, self._instance_id):
             return
         try:
             text = record.getMessage()

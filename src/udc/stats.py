@@ -124,12 +124,12 @@ class Stats:
     def __init__(self, *, clock: Callable[[], float]) -> None:
         self._clock = clock
         self.started_at: float = clock()
-        self.requests_total: int = 0
         self.requests: Window = Window(length_seconds=60, slots=60, clock=clock)
         self.request_seconds: Window = Window(length_seconds=60, slots=60, clock=clock)
         self.errors_minute: Window = Window(length_seconds=60, slots=60, clock=clock)
         self.errors_hour: Window = Window(length_seconds=3600, slots=60, clock=clock)
         self.latency: dict[str, Histogram] = {}
+        self._turns_at = 0.0  # when the first of the two windows of requests needs turning
         # By method, route and status: the count, and the route's histogram; one look-up finds both.
         self._answers: dict[tuple[str, str, int], _Answers] = {}
         self.messages: Series = Series("message_type", "action", "code")
@@ -197,9 +197,19 @@ class Stats:
             return self._sent
         return self._happened if issubclass(kind, _COUNTED) else None
 
-    def tally(self) -> Tally | None:
+    def tally(self, action: str, /) -> Tally | None:
         """See `Sparing`."""
-        return self._count_query
+        labels, route = ("query", action, "ok"), ("POST", "/message", 200)
+        values, add, count = self.messages.values, self.messages.add, self._count
+
+        def handled(_: DropletId, seconds: float, __: str, /) -> None:
+            if labels in values:
+                values[labels] += 1.0
+            else:
+                add(*labels)
+            count(route, seconds)
+
+        return handled
 
     def _handled(self, event: MessageHandled) -> None:
         self.messages.add(event.message_type, event.action, event.error_code or "ok")
@@ -214,33 +224,28 @@ class Stats:
         if event.status >= 500 and event.route != _PROBE:  # a probe that says "not yet" is no error
             self.errors_minute.add()
             self.errors_hour.add()
-        self._count(event.method, event.route, event.status, event.seconds)
+        self._count((event.method, event.route, event.status), event.seconds)
 
-    def _count_query(self, action: str, _: DropletId, seconds: float, __: str, /) -> None:
-        labels = ("query", action, "ok")
-        values = self.messages.values
-        if labels in values:
-            values[labels] += 1.0
-        else:
-            self.messages.add(*labels)
-        self._count("POST", "/message", 200, seconds)
-
-    def _count(self, method: str, route: str, status: int, seconds: float) -> None:
-        now = self._clock()
+    def _count(self, answer: tuple[str, str, int], seconds: float) -> None:
         requests, request_seconds = self.requests, self.request_seconds
-        if now >= requests.turns_at or now >= request_seconds.turns_at:
+        if (now := self._clock()) >= self._turns_at:
             requests.turn(now)
             request_seconds.turn(now)
-        self.requests_total += 1
+            self._turns_at = min(requests.turns_at, request_seconds.turns_at)
         requests.current += 1.0
         request_seconds.current += seconds
-        answers = self._answers.get((method, route, status))
+        answers = self._answers.get(answer)
         if answers is None:
-            answers = self._answers[method, route, status] = _Answers(self.latency.setdefault(route, Histogram()))
+            answers = self._answers[answer] = _Answers(self.latency.setdefault(answer[1], Histogram()))
         answers.count += 1
         histogram = answers.histogram
         histogram.counts[bisect_left(BUCKETS, seconds)] += 1
         histogram.total_seconds += seconds
+
+    @property
+    def requests_total(self) -> int:
+        """How many requests have been answered."""
+        return sum(answers.count for answers in self._answers.values())
 
     @property
     def by_route(self) -> Series:

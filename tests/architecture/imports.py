@@ -52,6 +52,8 @@ LAZY: dict[tuple[str, str], str] = {
     ("udc.directory", "difflib"): "only who wrote a name wrong needs it",
     ("udc.config.names", "difflib"): "likewise",
     ("udc.retry", "tenacity"): "likewise, for a call that is never repeated",
+    ("udc.wire.plain", "udc.wire._by_msgspec"): "msgspec is optional",
+    ("udc.wire.plain", "udc.wire._by_pydantic"): "where that is there, its schema is not needed",
     ("udc.dispatch.deadlines", "anyio"): "a droplet on Trio never needs anyio's other half",
     ("udc.cli.__main__", "udc.cli.app"): "typer is optional",
     ("udc.cli.app", "udc.cli"): "each command loads what it needs, for start-up time",
@@ -79,6 +81,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "cryptography": ("udc.identity", "udc.testing"),
     "psutil": ("udc._process",),
     "tenacity": ("udc.retry", "udc.messenger"),
+    "msgspec": ("udc.wire._by_msgspec",),
     "fastapi": ("udc.fastapi",),
     "starlette": ("udc.starlette", "udc.fastapi"),
     "aiohttp": ("udc.aiohttp",),
@@ -173,8 +176,8 @@ def _foreign(name: str, top: str) -> str | None:
         return "not a dependency of udc"
     if own is not None and own >= 3 and _within(name, HOMES[top]):
         return None
-    # retry is policy, and tenacity does no I/O.
-    if (top, name) == ("tenacity", "udc.retry"):
+    # retry is policy, and tenacity does no I/O; nor does what reads JSON.
+    if (top, name) in {("tenacity", "udc.retry"), ("msgspec", "udc.wire._by_msgspec")}:
         return None
     return f"its home is {' and '.join(HOMES[top])}, from L3 up"
 

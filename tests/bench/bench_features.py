@@ -31,7 +31,7 @@ from udc.instrument import message_handled, request_answered
 from udc.messages import MessageType
 from udc.surface._base import HttpRequest
 from udc.wire.envelope import decode_message
-from udc.wire.plain import read_envelope
+from udc.wire.plain import envelope_reader
 from udc.wire.receipts import receipt_text
 
 Once = Callable[[], Awaitable[Any] | Any]
@@ -77,7 +77,7 @@ class Parts:
         self.message = decode_message(self.body, me=21, ambient=self.parts.ambient)
         self.stamps = Stamps(self.parts.ambient.wall)
         self.numbers = iter(range(10**9))
-        self.told = self.parts.instrument.tallies()
+        self.told = self.parts.instrument.tallies("greet")
 
     def request(self) -> HttpRequest:
         decoded = {name.decode(): value.decode() for name, value in self.headers}
@@ -127,7 +127,7 @@ class Parts:
 
     def tallies(self) -> None:
         for tell in self.told:
-            tell("greet", 77, 0.001, "t")
+            tell(77, 0.001, "t")
 
     def request_event(self) -> None:
         self.parts.instrument.emit(request_answered("POST", "/message", 200, 0.001, "t", None))
@@ -150,7 +150,7 @@ class Parts:
             "a token seen before: SHA-256, look-up, end, key revision, deny-list, permission": lambda: guard.recall(
                 self.endpoint, self.asked
             ),
-            "the envelope: parsed once, every field checked": lambda: read_envelope(self.body),
+            "the envelope: parsed once, every field checked": lambda: envelope_reader()(self.body),
             "the same, and the frozen `Message`": lambda: decode_message(self.body, me=21, ambient=parts.ambient),
             "the handler, dispatched: limit, deadline, data bound, call, answer made JSON, event": self.dispatch,
             "the same when the handler suspends once (with a copy of the message: for the action)": self.suspends,

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from tests.unit.dispatch.kit import AMBIENT, Peers, message, principal
 from udc._types import DropletId
-from udc.context import Broadcast, Context, Lineage, Order, current_context
+from udc.context import Broadcast, Lineage, Order, current_context
 from udc.dispatch.contexts import Contexts, NoMetrics
 from udc.errors import ConnectionLost, HopLimit, InvalidReply
 from udc.messages import MessageType, Priority, Reply
@@ -207,7 +207,7 @@ def test_no_metrics_takes_everything() -> None:
     metrics.count("a")
     metrics.gauge("b", 1.0)
     metrics.book(cost_usd=1)
-    assert Context(Peers(), ambient=AMBIENT, metrics=metrics).metrics is metrics
+    assert Contexts(sender=Peers(), ambient=AMBIENT, metrics=metrics).mesh().metrics is metrics
 
 
 async def test_a_broadcast_has_a_result_for_each() -> None:

@@ -24,7 +24,7 @@ import udc
 import udc.asgi
 from udc import Context, Droplet, command, query
 from udc.identity.keys import SigningKey
-from udc.wire import json_text, plain
+from udc.wire import json_text
 
 MANY = 20
 OURS = udc.__path__[0]
@@ -175,7 +175,7 @@ def test_json_is_read_once_and_a_token_is_verified_once(behind: Any, monkeypatch
     counts: Counter[str] = Counter()
 
     async def case(door: Door) -> None:
-        counting(plain, "_read", counts, monkeypatch)
+        counting(door.app._hosted.parts.surface.express, "_read", counts, monkeypatch)
         counting(json_text, "from_json", counts, monkeypatch)
         counting(json, "loads", counts, monkeypatch)
         counting(PyJWS, "decode", counts, monkeypatch)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from udc._ids import seeded
 from udc.context import Context, Lineage, current_context
-from udc.dispatch.contexts import NoMetrics
+from udc.dispatch.contexts import Contexts
 from udc.instrument import (
     AuthenticationFailed,
     Instrument,
@@ -28,6 +28,14 @@ from udc.lifecycle import Phase
 from udc.rings import EventRing, LogRing, current_droplet, mask
 
 AMBIENT = seeded(1, lambda: 0.0)
+
+
+class Nobody:
+    """Sends nothing."""
+
+    async def send(self, order: object) -> Any: ...
+
+    def spread(self, *_: object, **__: object) -> Any: ...
 
 
 def encoded(data: bytes) -> str:
@@ -187,6 +195,15 @@ class TestLogs:
             current_droplet.reset(token)
         assert [row["message"] for row in ring.last(5)] == ["by me", "by None"]
 
+    def test_lines_of_a_handler_are_its_own_droplets_whoever_has_called_it(self, ring: LogRing) -> None:
+        for owner, caller in (("me", "other"), ("other", "me"), (None, "me"), (None, "other")):
+            context = Context(Contexts(sender=Nobody(), ambient=AMBIENT, instance_id=owner))
+            droplet, handler = current_droplet.set(caller), current_context.set(context)
+            LOG.info("%s within %s", owner, caller)
+            current_context.reset(handler)
+            current_droplet.reset(droplet)
+        assert [row["message"] for row in ring.last(5)] == ["me within other", "None within me"]
+
     @pytest.mark.parametrize("arguments", [("%d", "x"), ("%(a)s", {"b": 1}), ("%s",)])
     def test_a_line_that_cannot_be_made_harms_nobody(
         self, ring: LogRing, arguments: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
@@ -214,13 +231,8 @@ class TestLogs:
         json.dumps(row).encode()
 
     def test_the_trace_is_that_of_the_running_handler(self, ring: LogRing) -> None:
-        class Nobody:
-            async def send(self, order: object) -> Any: ...
-
-            def spread(self, *_: object, **__: object) -> Any: ...
-
         for lineage, expected in ((Lineage(trace_id="t-9"), "t-9"), (None, None)):
-            context = Context(Nobody(), ambient=AMBIENT, metrics=NoMetrics(), lineage=lineage)
+            context = Context(Contexts(sender=Nobody(), ambient=AMBIENT), lineage=lineage)
             token = current_context.set(context)
             LOG.info("x")
             current_context.reset(token)

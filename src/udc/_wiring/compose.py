@@ -206,7 +206,11 @@ class Composition:
             unreachable=self.unreachable.note,
         )
         self.contexts: Contexts = Contexts(
-            sender=self.messenger, ambient=self.ambient, metrics=self.stats, courier=errands
+            sender=self.messenger,
+            ambient=self.ambient,
+            metrics=self.stats,
+            courier=errands,
+            instance_id=self.facts.instance_id,
         )
         self.dependencies: DependencyWatch = DependencyWatch(
             needs=self.facts.needs,

@@ -92,7 +92,7 @@ def _express(surface: HttpSurface, parts: Composition) -> Express | None:
         clock=parts.clock,
         stamps=Stamps(parts.ambient.wall),
     )
-    return Express(surface, ways, me=parts.facts.id, instance_id=parts.facts.instance_id)
+    return Express(surface, ways, me=parts.facts.id)
 
 
 def _follow_reloads(surface: HttpSurface, parts: Composition) -> None:

@@ -21,7 +21,7 @@ _WAITS: Final = "phase is "
 class Rare(Only):
     """A hook to which queries that succeed are of no interest, though it takes other messages."""
 
-    def tally(self) -> Tally | None:
+    def tally(self, _: str, /) -> Tally | None:
         """See `Sparing`."""
         return None
 

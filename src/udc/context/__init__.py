@@ -7,6 +7,9 @@ from udc.context._context import (
     Context,
     current_context,
 )
+from udc.context._home import (
+    Home,
+)
 from udc.context._order import (
     Courier,
     Errand,
@@ -30,6 +33,7 @@ __all__ = [
     "Context",
     "Courier",
     "Errand",
+    "Home",
     "Lineage",
     "Metrics",
     "Order",

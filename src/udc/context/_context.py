@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, TypeVar, Unpack
 
 import anyio
 
-from udc._ids import Ambient
 from udc._types import UNSET, DropletId, JsonObject
 from udc.context._broadcast import Broadcast, gathered
 from udc.context._chat import Chat
+from udc.context._home import Home
 from udc.context._log import TraceLog, handler_log
-from udc.context._order import Courier, Errand, Lineage, Order, Spreader
+from udc.context._order import Errand, Lineage, Order
 from udc.context._tools import Metrics, Progress
 from udc.context._verb import CallOptions, Verb, fitted
 from udc.errors import HopLimit
@@ -38,43 +38,39 @@ class Context:
 
     The message may be made when it is first asked for: most handlers need their data only.
 
-    Attributes:
-        metrics: counters, gauges and money of this droplet.
+    Args:
+        home: what it has in common with all others of its droplet.
+        message: what it answers.
+        deadline: when the work must be done, by `anyio.current_time()`.
     """
 
-    __slots__ = (
-        "_ambient",
-        "_courier",
-        "_deadline",
-        "_lineage",
-        "_message",
-        "_principal",
-        "_progress",
-        "_sender",
-        "metrics",
-    )
+    __slots__ = ("_deadline", "_home", "_lineage", "_message", "_principal", "_progress")
 
     def __init__(
         self,
-        sender: Spreader,
-        ambient: Ambient,
-        metrics: Metrics,
-        courier: Courier | None = None,
-        lineage: Lineage | None = None,
+        home: Home,
         message: Message | Callable[[], Message] | None = None,
         principal: Principal | None = None,
-        progress: Progress | None = None,
         deadline: float | None = None,
+        progress: Progress | None = None,
+        lineage: Lineage | None = None,
     ) -> None:
-        self._sender = sender
-        self._courier = courier
-        self._ambient = ambient
-        self._lineage = lineage
+        self._home = home
         self._message = message
         self._principal = principal
-        self._progress = progress
         self._deadline = deadline
-        self.metrics: Metrics = metrics
+        self._progress = progress
+        self._lineage = lineage
+
+    @property
+    def metrics(self) -> Metrics:
+        """Counters, gauges and money of this droplet."""
+        return self._home.metrics
+
+    @property
+    def instance_id(self) -> str | None:
+        """The instance whose context it is; `None` outside a droplet."""
+        return self._home.instance_id
 
     @property
     def lineage(self) -> Lineage | None:
@@ -177,7 +173,7 @@ class Context:
         Raises and cancels as `query` does, `InvalidReply` for data excepted.
         """
         content = {"action": action, "data": data}
-        return await self._sender.send(self._order(target, MessageType(message_type), content, **options))
+        return await self._home.sender.send(self._order(target, MessageType(message_type), content, **options))
 
     async def send(
         self,
@@ -190,7 +186,8 @@ class Context:
 
         Raises and cancels as `call` does.
         """
-        return await self._sender.send(self._order(target, MessageType(message_type), {"payload": payload}, **options))
+        order = self._order(target, MessageType(message_type), {"payload": payload}, **options)
+        return await self._home.sender.send(order)
 
     @overload
     async def broadcast(
@@ -244,7 +241,7 @@ class Context:
         """
         everyone = "everyone" if capability is None else capability
         order = self._order(everyone, MessageType(message_type), {"action": action, "data": data}, **options)
-        results = await self._sender.spread(order, capability=capability)
+        results = await self._home.sender.spread(order, capability=capability)
         return gathered(order, results, returns)
 
     @overload
@@ -306,7 +303,8 @@ class Context:
             TokenError: there is no token for the peer.
             ValueError: the path does not begin with a slash.
         """
-        if self._courier is None:
+        courier = self._home.courier
+        if courier is None:
             raise LookupError("ctx.request: this context was made without a way to peers' endpoints")
         if not path.startswith("/"):
             raise ValueError(f"path is {path!r}: write it from the peer's root, with a slash first")
@@ -321,7 +319,7 @@ class Context:
             instance_id=instance_id,
             timeout_seconds=timeout_seconds,
         )
-        data = await self._courier.run(errand)
+        data = await courier.run(errand)
         return data if returns is UNSET else fitted(data, returns, target, asked=f"{method} {path}", by=str(target))
 
     async def progress(self, percent: float, note: str = "") -> None:
@@ -378,7 +376,7 @@ class Context:
     def _onward(self, target: DropletId) -> Lineage:
         lineage = self._trace()
         if lineage is None:
-            return Lineage(trace_id=self._ambient.new_id())
+            return Lineage(trace_id=self._home.ambient.new_id())
         if lineage.hops > MAX_HOPS:
             raise HopLimit(
                 f"the call to {target!r} would be hop {lineage.hops} of trace {lineage.trace_id}; "

@@ -36,12 +36,14 @@ class Contexts:
         sender: sends their onward calls.
         courier: calls peers' own endpoints for them.
         metrics: what they count with.
+        instance_id: of the droplet that they serve, to which the log lines of its handlers belong.
     """
 
     sender: Spreader
     ambient: Ambient
     metrics: Metrics = NoMetrics()  # noqa: RUF009 - it holds nothing
     courier: Courier | None = None
+    instance_id: str | None = None
 
     def answering(
         self,
@@ -51,15 +53,12 @@ class Contexts:
         progress: Progress | None = None,
     ) -> Context:
         """The context of the handler that answers the message; or that asks for it, when it does."""
-        return Context(
-            self.sender, self.ambient, self.metrics, self.courier, None, message, principal, progress, deadline
-        )
+        return Context(self, message, principal, deadline, progress)
 
     def tracing(self, lineage: Lineage | None = None) -> Context:
         """A context that answers no message, for a hook or one run of a job: all its calls share a trace."""
-        lineage = lineage or Lineage(trace_id=self.ambient.new_id())
-        return Context(self.sender, ambient=self.ambient, metrics=self.metrics, courier=self.courier, lineage=lineage)
+        return Context(self, lineage=lineage or Lineage(trace_id=self.ambient.new_id()))
 
     def mesh(self) -> Context:
         """The context behind `droplet.mesh`: inside a handler its calls join that trace, elsewhere each starts one."""
-        return Context(self.sender, ambient=self.ambient, metrics=self.metrics, courier=self.courier)
+        return Context(self)

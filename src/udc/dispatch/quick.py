@@ -17,13 +17,14 @@ class Quick:
     """A handler that nothing stands in front of: a coroutine function for one action, without scope or middleware.
 
     Attributes:
-        limit_seconds: how long it may take.
+        limit_seconds, limit_ms: how long it may take.
     """
 
     call: Callable[..., Awaitable[Any]]  # Any: whatever it returns
     plan: CallPlan
     action: str
     limit_seconds: float
+    limit_ms: float
     handler: Handler
 
 
@@ -42,10 +43,12 @@ def _is_quick(handler: Handler) -> bool:
 
 def _quick(handler: Handler, timeout_seconds: float) -> Quick:
     own = handler.timeout_seconds
+    limit = timeout_seconds if own is None else own
     return Quick(
         call=handler.call,
         plan=handler.plan,
         action=told(handler, None),
-        limit_seconds=timeout_seconds if own is None else own,
+        limit_seconds=limit,
+        limit_ms=1000 * limit,
         handler=handler,
     )

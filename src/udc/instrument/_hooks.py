@@ -13,8 +13,8 @@ from udc.instrument._events import Event, MessageHandled, RequestAnswered, messa
 _log = logging.getLogger("udc.instrument")
 
 
-Tally: TypeAlias = Callable[[str, DropletId, float, str], None]
-"""Takes note of a query that succeeded: its action, its source, what it took (seconds), its trace id."""
+Tally: TypeAlias = Callable[[DropletId, float, str], None]
+"""Takes note of a query that succeeded: its source, what it took (seconds), its trace id."""
 
 
 class Hook(Protocol):
@@ -41,8 +41,11 @@ class Choosy(Protocol):
 class Sparing(Choosy, Protocol):
     """A choosy hook that needs no events made for it where one thing happens again and again: a query that succeeds."""
 
-    def tally(self) -> Tally | None:
-        """What is told of each instead of a `MessageHandled` and a `RequestAnswered`; `None`: it is of no interest."""
+    def tally(self, action: str, /) -> Tally | None:
+        """What is told of each query for that action, instead of a `MessageHandled` and a `RequestAnswered`.
+
+        `None`: it is of no interest. Asked once for each action.
+        """
         ...
 
 
@@ -65,15 +68,15 @@ class Only:
         return self._takers.get(kind)
 
 
-def _of_message(take: Callable[[MessageHandled], None]) -> Tally:
-    def tell(action: str, source: DropletId, seconds: float, trace_id: str, /) -> None:
+def _of_message(take: Callable[[MessageHandled], None], action: str) -> Tally:
+    def tell(source: DropletId, seconds: float, trace_id: str, /) -> None:
         take(message_handled("query", action, source, seconds, trace_id, None))
 
     return update_wrapper(tell, take, (), ())
 
 
 def _of_request(take: Callable[[RequestAnswered], None]) -> Tally:
-    def tell(_: str, __: DropletId, seconds: float, trace_id: str, /) -> None:
+    def tell(_: DropletId, seconds: float, trace_id: str, /) -> None:
         take(request_answered("POST", "/message", 200, seconds, trace_id, None))
 
     return update_wrapper(tell, take, (), ())
@@ -109,17 +112,17 @@ class Instrument:
             except Exception:  # noqa: BLE001 - a border: an observer must not break what it observes
                 log_raised(take, event=type(event).__name__)
 
-    def tallies(self) -> tuple[Tally, ...]:
-        """What to tell of each query that was sent to `POST /message` and has succeeded.
+    def tallies(self, action: str) -> tuple[Tally, ...]:
+        """What to tell of each query for that action that was sent to `POST /message` and has succeeded.
 
         Comes to the same as emitting both its events, but for what a hook raises: that is the caller's to log, with
         `log_raised`.
         """
-        sparing = [hook.tally() for hook in self._hooks if isinstance(hook, Sparing)]
+        sparing = [hook.tally(action) for hook in self._hooks if isinstance(hook, Sparing)]
         others = [hook for hook in self._hooks if not isinstance(hook, Sparing)]
         return (
             *(tell for tell in sparing if tell is not None),
-            *map(_of_message, _takers(others, MessageHandled)),
+            *(_of_message(take, action) for take in _takers(others, MessageHandled)),
             *map(_of_request, _takers(others, RequestAnswered)),
         )
 

@@ -64,9 +64,14 @@ class CallRecords:
             return self._sent
         return self._handled if issubclass(kind, MessageHandled) else None
 
-    def tally(self) -> Tally | None:
+    def tally(self, action: str, /) -> Tally | None:
         """See `Sparing`."""
-        return self._query
+
+        def handled(source: DropletId, seconds: float, trace_id: str, /) -> None:
+            if self.wanted and trace_id.endswith(_SAMPLED):
+                self._span(trace_id, "handled", "query", action, source, seconds, None)
+
+        return handled
 
     def _sent(self, event: SendFinished) -> None:
         if self.wanted and event.action != ACTION:
@@ -83,10 +88,6 @@ class CallRecords:
                 event.seconds,
                 event.error_code,
             )
-
-    def _query(self, action: str, source: DropletId, seconds: float, trace_id: str, /) -> None:
-        if self.wanted and trace_id.endswith(_SAMPLED):
-            self._span(trace_id, "handled", "query", action, source, seconds, None)
 
     def take(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:  # Any: JSON values
         """The calls by peer, and sampled spans; begins anew."""

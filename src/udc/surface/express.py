@@ -18,9 +18,8 @@ from udc.context import current_context
 from udc.dispatch.plan import Queued
 from udc.instrument import log_raised
 from udc.messages import MAX_HOPS, MessageType
-from udc.rings import current_droplet
 from udc.surface._base import HttpResponse, Standing
-from udc.wire.plain import message_of, read_envelope
+from udc.wire.plain import envelope_reader, message_of
 from udc.wire.receipts import receipt_text
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from udc.dispatch.quick import Quick
     from udc.dispatch.run import Dispatcher
     from udc.identity.claims import Principal
-    from udc.instrument import Instrument
+    from udc.instrument import Instrument, Tally
     from udc.lifecycle import Lifecycle
     from udc.surface.border import HttpSurface
 
@@ -64,15 +63,18 @@ class Express:
         me: this droplet's id.
     """
 
-    def __init__(self, surface: HttpSurface, ways: Ways, *, me: DropletId, instance_id: str) -> None:
+    def __init__(self, surface: HttpSurface, ways: Ways, *, me: DropletId) -> None:
         self._surface = surface
-        self._me, self._instance_id = me, instance_id
+        self._me = me
         self._recall, self._lifecycle, self._dispatcher = ways.recall, ways.lifecycle, ways.dispatcher
         self._in_flight: InFlight = ways.dispatcher.in_flight
-        self._quick: Mapping[str, Quick] = ways.dispatcher.quick("query")
+        self._quick: Mapping[str, tuple[Quick, tuple[Tally, ...]]] = {
+            action: (quick, ways.instrument.tallies(quick.action))
+            for action, quick in ways.dispatcher.quick("query").items()
+        }
         self._answering = ways.contexts.answering
         self._clock, self._stamp = ways.clock, ways.stamps.now
-        self._tallies = ways.instrument.tallies()
+        self._read = envelope_reader()
 
     def standing(self, scheme: str) -> Standing:
         """The headers of an answer 200."""
@@ -87,53 +89,53 @@ class Express:
             return None
         if principal is None or principal.anonymous or not self._surface.edge.is_plain or not self._lifecycle.serving:
             return None
-        if b'"query"' not in body or (read := read_envelope(body)) is None:
+        if b'"query"' not in body or (read := self._read(body)) is None:
             return None
         envelope, action, data = read
-        quick = None if action is None else self._quick.get(action)
-        source = envelope.setdefault("source", principal.droplet_id)
+        known = None if action is None else self._quick.get(action)
+        source = principal.droplet_id
         if (
-            quick is None
-            or envelope["message_type"] is not _QUERY
+            known is None
+            or envelope.message_type is not _QUERY
             or source is None
-            or source != principal.droplet_id
-            or envelope.setdefault("target", self._me) != self._me
-            or envelope.get("hops", 0) > MAX_HOPS
-            or "deadline" in envelope
+            or (envelope.source is not None and envelope.source != source)
+            or (envelope.target is not None and envelope.target != self._me)
+            or envelope.hops > MAX_HOPS
+            or envelope.deadline is not None
             or principal.permissions.isdisjoint(_MAY_WRITE)
         ):
             return None
-        trace_id, deadline = envelope["trace_id"], begun + quick.limit_seconds
-        if "timeout_ms" in envelope:
-            ends = begun + envelope["timeout_ms"] / 1000
-            if ends <= begun:
+        quick, tallies = known
+        trace_id, deadline = envelope.trace_id, begun + quick.limit_seconds
+        if (timeout_ms := envelope.timeout_ms) is not None and timeout_ms < quick.limit_ms:
+            if not timeout_ms:
                 return None
-            deadline = min(deadline, ends)
+            deadline = begun + timeout_ms / 1000
         work = self._in_flight.enter_bare(trace_id, source, deadline)
         if work is None:
             return None
-        current_droplet.set(self._instance_id)
-        ctx = self._answering(partial(message_of, *read, len(body)), principal, deadline)
+        ctx = self._answering(partial(message_of, read, len(body), source, self._me), principal, deadline)
         outer = current_context.set(ctx)
         result = "success"
         try:
-            value = await quick.call(**quick.plan.arguments(data, ctx))
-            if isinstance(value, Queued):
-                result, value = "queued", value.data
-            answer = quick.plan.encode(value)
-        except BaseException as error:
-            fault = self._dispatcher.ended(error, work, quick.handler, ctx, begun)
-            if fault is None:
-                raise  # somebody else's cancellation
-            return self._surface.answer_failed(fault, trace_id, scheme, begun)
+            try:
+                value = await quick.call(**quick.plan.arguments(data, ctx))
+                if isinstance(value, Queued):
+                    result, value = "queued", value.data
+                answer = quick.plan.encode(value)
+            except BaseException as error:
+                fault = self._dispatcher.ended(error, work, quick.handler, ctx, begun)
+                if fault is None:
+                    raise  # somebody else's cancellation
+                return self._surface.answer_failed(fault, trace_id, scheme, begun)
+            self._in_flight.leave(work)
+            receipt = receipt_text(trace_id, self._stamp(), result, True, answer, envelope.message_id, False)
+            seconds = self._clock() - begun
+            for tell in tallies:
+                try:
+                    tell(source, seconds, trace_id)
+                except Exception:  # noqa: BLE001 - a border: an observer must not break what it observes
+                    log_raised(tell)
+            return receipt
         finally:
             current_context.reset(outer)
-        self._in_flight.leave(work)
-        receipt = receipt_text(trace_id, self._stamp(), result, True, answer, envelope.get("message_id"), False)
-        seconds = self._clock() - begun
-        for tell in self._tallies:
-            try:
-                tell(quick.action, source, seconds, trace_id)
-            except Exception:  # noqa: BLE001 - a border: an observer must not break what it observes
-                log_raised(tell)
-        return receipt

@@ -6,105 +6,104 @@ long way, which knows the other forms and says what is wrong; so the two must ag
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Final, TypeAlias
+from functools import cache
+from typing import Any, Final, Protocol, TypeAlias
 
-from pydantic_core import SchemaValidator, ValidationError, core_schema
-
+from udc._types import DropletId
 from udc.messages import Message, MessageDraft, MessageType, Priority
-from udc.wire import fields, forms, json_text
+from udc.wire import forms
 from udc.wire.actions import choose
-from udc.wire.ids import MAX_NUMBER
-
-_UUID: Final = r"^[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
+from udc.wire.trace import is_uuid
 
 
-def _text(longest: int | None = None, *, pattern: str | None = None) -> core_schema.CoreSchema:
-    return core_schema.str_schema(strict=True, min_length=1, max_length=longest, pattern=pattern)
+class Envelope(Protocol):
+    """What is in the body of a message, its times still as text; see `Message`."""
+
+    message_type: MessageType
+    payload: dict[str, Any]  # Any: JSON values
+    trace_id: str
+    timestamp: str
+    source: int | None
+    target: int | None
+    message_id: str | None
+    correlation_id: str | None
+    timeout_ms: int | None
+    deadline: str | None
+    attempt: int
+    hops: int
+    on_behalf_of: int | None
+    priority: Priority
+    reply_to: str | None
 
 
-def _whole(lowest: int, highest: int = fields.MAX_COUNT) -> core_schema.CoreSchema:
-    return core_schema.int_schema(strict=True, ge=lowest, le=highest)
+Read: TypeAlias = tuple[Envelope, str | None, Any]  # Any: JSON
+"""An envelope, the action that its payload names, and the data."""
+
+EnvelopeReader: TypeAlias = Callable[[bytes], Read | None]
+"""Reads a body of the contract's own form; `None` where something about it asks for the long way."""
 
 
-_ID: Final = _whole(1, MAX_NUMBER)
-_REQUIRED: Final[dict[str, core_schema.CoreSchema]] = {
-    "message_type": core_schema.enum_schema(MessageType, list(MessageType), sub_type="str"),
-    "payload": core_schema.dict_schema(strict=True),
-    "trace_id": _text(pattern=_UUID),
-    "timestamp": _text(),
-}
-_OPTIONAL: Final[dict[str, tuple[core_schema.CoreSchema, Any]]] = {  # Any: a default of the field's own type
-    "source": (_ID, None),
-    "target": (_ID, None),
-    "message_id": (_text(fields.MAX_ID), None),
-    "correlation_id": (_text(fields.MAX_ID), None),
-    "timeout_ms": (_whole(0), None),
-    "deadline": (_text(), None),
-    "attempt": (_whole(1), 1),
-    "hops": (_whole(0), 0),
-    "on_behalf_of": (_ID, None),
-    "priority": (core_schema.enum_schema(Priority, list(Priority), sub_type="str"), Priority.NORMAL),
-    "reply_to": (_text(fields.MAX_REPLY_TO), None),
-}
-_UNKEPT: Final[dict[str, core_schema.CoreSchema]] = {
-    name: core_schema.str_schema(strict=True) for name in fields.UNKEPT
-}
+def reader_with(read: Callable[[bytes], Envelope]) -> EnvelopeReader:
+    """What reads bodies.
 
-
-def _reader() -> SchemaValidator:
-    """Reads the envelope; unknown keys, nulls and other types are errors here."""
-    rows = {name: core_schema.typed_dict_field(schema) for name, schema in _REQUIRED.items()}
-    for name, schema in ({name: schema for name, (schema, _) in _OPTIONAL.items()} | _UNKEPT).items():
-        rows[name] = core_schema.typed_dict_field(schema, required=False)
-    return SchemaValidator(core_schema.typed_dict_schema(rows, extra_behavior="forbid"))
-
-
-_read: Final = _reader().validate_json
-_DEFAULTS: Final = {name: default for name, (_, default) in _OPTIONAL.items()}
-
-Envelope: TypeAlias = dict[str, Any]  # Any: values that have been checked
-"""What is in the body of a message, its times still as text."""
-
-
-def read_envelope(body: bytes) -> tuple[Envelope, str | None, Any] | None:  # Any: JSON
-    """The envelope in a body of the contract's own form, the action and the data.
-
-    `None` where something about it asks for the long way.
+    Args:
+        read: reads the envelope; raises `ValueError` where a field is unknown or of another type, a number is too
+            large or the nesting too deep.
     """
+    moment: Final = datetime.fromisoformat
+
+    def read_envelope(body: bytes) -> Read | None:
+        try:
+            envelope = read(body)
+            odd_time = moment(envelope.timestamp).tzinfo is not UTC
+            if envelope.deadline is not None:
+                odd_time |= moment(envelope.deadline).tzinfo is not UTC
+        except ValueError:
+            return None
+        payload = envelope.payload
+        if odd_time or "message_type" in payload or not is_uuid(envelope.trace_id):
+            return None
+        if len(payload) == 2 and "data" in payload and (action := payload.get("type")) and type(action) is str:
+            return envelope, action, payload["data"]  # as our own kind writes it; `choose` would come to the same
+        return envelope, *choose(payload)
+
+    return read_envelope
+
+
+@cache
+def envelope_reader() -> EnvelopeReader:
+    """What reads bodies here: with msgspec where it is installed, else with pydantic."""
     try:
-        envelope: Envelope = _read(body)
-        moment = datetime.fromisoformat
-        odd_time = moment(envelope["timestamp"]).tzinfo is not UTC
-        if "deadline" in envelope:
-            odd_time |= moment(envelope["deadline"]).tzinfo is not UTC
-    except (ValidationError, ValueError):
-        return None
-    payload = envelope["payload"]
-    if odd_time or "message_type" in payload:
-        return None
-    if len(payload) == 2 and "data" in payload and (action := payload.get("type")) and type(action) is str:
-        data = payload["data"]  # as our own kind writes it; `choose` would come to the same
-        return None if json_text.overflows(data) else (envelope, action, data)
-    return None if json_text.overflows(payload) else (envelope, *choose(payload))
+        from udc.wire import _by_msgspec
+    except ModuleNotFoundError:
+        from udc.wire import _by_pydantic
+
+        return reader_with(_by_pydantic.reader())
+    return reader_with(_by_msgspec.reader())
 
 
-def message_of(envelope: Envelope, action: str | None, data: Any, size: int) -> Message:  # Any: JSON
-    """The message in such an envelope."""
+def message_of(read: Read, size: int, source: DropletId | None, target: DropletId | None) -> Message:
+    """The message in what has been read from a body of that size.
+
+    Args:
+        source, target: the envelope's own, or what they are where it names none.
+    """
+    envelope, action, data = read
     draft = MessageDraft()
-    draft.message_type = envelope["message_type"]
-    draft.payload = envelope["payload"]
-    draft.trace_id = envelope["trace_id"]
-    draft.timestamp = datetime.fromisoformat(envelope["timestamp"])
+    draft.message_type = envelope.message_type
+    draft.payload = envelope.payload
+    draft.trace_id = envelope.trace_id
+    draft.timestamp = datetime.fromisoformat(envelope.timestamp)
     draft.action, draft.data = action, data
-    given = _DEFAULTS | envelope
-    draft.source, draft.target = given["source"], given["target"]
-    draft.message_id, draft.correlation_id = given["message_id"], given["correlation_id"]
-    draft.timeout_ms, deadline = given["timeout_ms"], given["deadline"]
+    draft.source, draft.target = source, target
+    draft.message_id, draft.correlation_id = envelope.message_id, envelope.correlation_id
+    draft.timeout_ms, deadline = envelope.timeout_ms, envelope.deadline
     draft.deadline = None if deadline is None else datetime.fromisoformat(deadline)
-    draft.attempt, draft.hops = given["attempt"], given["hops"]
-    draft.on_behalf_of, draft.priority = given["on_behalf_of"], given["priority"]
-    draft.reply_to = given["reply_to"]
+    draft.attempt, draft.hops = envelope.attempt, envelope.hops
+    draft.on_behalf_of, draft.priority = envelope.on_behalf_of, envelope.priority
+    draft.reply_to = envelope.reply_to
     draft.dialect = forms.CONTRACT
     draft.size = size
     draft.__class__ = Message
@@ -114,5 +113,5 @@ def message_of(envelope: Envelope, action: str | None, data: Any, size: int) -> 
 
 def read_plain(body: bytes) -> Message | None:
     """The message in a body of the contract's own form; `None` where something about it asks for the long way."""
-    read = read_envelope(body)
-    return None if read is None else message_of(*read, len(body))
+    read = envelope_reader()(body)
+    return None if read is None else message_of(read, len(body), read[0].source, read[0].target)

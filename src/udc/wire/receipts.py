@@ -87,8 +87,7 @@ def receipt_text(
             trace_text,
             b',"processed_at":"',
             processed_at,
-            _WORDS[result],
-            b'"handled":true,"message_id":' if handled else b'"handled":false,"message_id":',
+            (_TAKEN if handled else _LEFT)[result],
             # Lax readers insist on a text here; a message without an id is known by its trace.
             trace_text if message_id is None else to_json(message_id),
             b',"duplicate":true,"timestamp":"' if duplicate else b',"timestamp":"',
@@ -100,7 +99,14 @@ def receipt_text(
     )
 
 
-_WORDS = {result: f'","result":"{result}","status":"{status}",'.encode() for result, status in STATUS_BY_RESULT.items()}
+def _words(handled: str) -> Mapping[str, bytes]:
+    return {
+        result: f'","result":"{result}","status":"{status}","handled":{handled},"message_id":'.encode()
+        for result, status in STATUS_BY_RESULT.items()
+    }
+
+
+_TAKEN, _LEFT = _words("true"), _words("false")
 
 
 def decode_reply(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,10 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.wire.test_decode import FLAT, NOW
+from udc import wire
 from udc._ids import seeded
+from udc.errors import InvalidRequest
 from udc.messages import Message, MessageType, Priority
-from udc.wire import envelope
-from udc.wire.plain import read_plain
+from udc.wire import _by_msgspec, _by_pydantic, envelope
+from udc.wire.plain import Read, envelope_reader, message_of, reader_with
 
 FULL: dict[str, Any] = {
     **FLAT,
@@ -32,19 +35,46 @@ FULL: dict[str, Any] = {
 }
 
 
+READERS = [reader_with(_by_msgspec.reader()), reader_with(_by_pydantic.reader())]
+
+
+def message(read: Read, body: bytes) -> Message:
+    return message_of(read, len(body), read[0].source, read[0].target)
+
+
+def read_plain(body: bytes) -> Message | None:
+    """What both readers make of it, which is the same."""
+    found = [read(body) for read in READERS]
+    messages = [None if each is None else message(each, body) for each in found]
+    assert messages[0] == messages[1]
+    return messages[0]
+
+
 def long_way(body: bytes) -> Message:
     return envelope._read_any(body, 10, seeded(1, NOW.timestamp), None)
 
 
-@pytest.mark.parametrize("message", [FLAT, FULL], ids=["least", "all"])
-def test_our_own_kinds_messages_are_read_in_one_step(message: dict[str, Any]) -> None:
-    body = json.dumps(message).encode()
+@pytest.mark.parametrize("envelope", [FLAT, FULL], ids=["least", "all"])
+def test_our_own_kinds_messages_are_read_in_one_step(envelope: dict[str, Any]) -> None:
+    body = json.dumps(envelope).encode()
     found = read_plain(body)
     assert found is not None
     assert found == long_way(body)
     assert type(found) is Message
     with pytest.raises(AttributeError):
         found.hops = 0  # type: ignore[misc]  # frozen, as any other
+
+
+NULLS = ["source", "target", "message_id", "correlation_id", "timeout_ms", "deadline", "on_behalf_of", "reply_to"]
+
+
+@pytest.mark.parametrize("key", [*NULLS, "signature", "udc_version"])
+def test_null_is_as_good_as_left_out(key: str) -> None:
+    body = json.dumps({**FULL, key: None}).encode()
+    found = read_plain(body)
+    assert found is not None
+    assert found == long_way(body)
+    assert getattr(found, key, None) is None
 
 
 def test_every_field_is_there() -> None:
@@ -67,7 +97,6 @@ def test_every_field_is_there() -> None:
         {"source": "14"},
         {"source": True},
         {"source": 0},
-        {"source": None},
         {"target": 2**63},
         {"message_type": "task"},
         {"message_type": "COMMAND"},
@@ -103,9 +132,62 @@ def test_so_does_what_lacks_something(key: str) -> None:
     assert read_plain(json.dumps({name: value for name, value in FLAT.items() if name != key}).encode()) is None
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"\xff", b'{"a":NaN}', b"[" * 300])
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"\xff", b'{"a":NaN}', b"[" * 300, b"[" * 100_000])
 def test_so_does_what_is_no_message(body: bytes) -> None:
     assert read_plain(body) is None
+
+
+def with_data(text: str) -> bytes:
+    """A message with this text where its data stands."""
+    return json.dumps({**FLAT, "payload": {"type": "x", "data": 0}}).replace('"data": 0', f'"data": {text}').encode()
+
+
+@pytest.mark.parametrize("depth", [1, 100, 180, 190, 200, 250, 500, 2_000, 100_000])
+@pytest.mark.parametrize("brackets", ["[]", '{"a":}'])
+def test_nothing_is_read_that_the_long_way_finds_too_deep(depth: int, brackets: str) -> None:
+    body = with_data(brackets[:-1] * depth + "1" + brackets[-1] * depth)
+    try:
+        long = long_way(body)
+    except InvalidRequest:
+        long = None
+    for read in READERS:
+        found = read(body)
+        assert found is None or message(found, body) == long
+    if depth not in (180, 190, 200):  # where they begin to differ
+        assert (read_plain(body) is not None) == (depth < 180)
+
+
+NUMBERS = ["1e999", "-1e999", "1e-999", "-0", "-0.0", "1" * 40, "1" * 400, "1" * 5_000, "01", "1.", "NaN"]
+TEXTS = [r'"\ud800"', r'"\ud83d\ude00"', r'"\u0000"', '"\x01"', '"\x7f"', '"\u2028"', r'"\x"', "'a'"]
+
+
+@pytest.mark.parametrize("text", [*NUMBERS, *TEXTS, '"a" "b"', "[1,]", '{"a":1,}', "// x\n1", "true", "True"])
+def test_odd_json_is_read_the_same_or_not_at_all(text: str) -> None:
+    body = with_data(text)
+    for read in READERS:
+        if (found := read(body)) is not None:
+            assert message(found, body) == long_way(body)
+
+
+@pytest.mark.parametrize("body", [b"\xef\xbb\xbf", b" \n\t", b"\x00"])
+def test_so_is_what_stands_around_it(body: bytes) -> None:
+    for whole in (body + json.dumps(FLAT).encode(), json.dumps(FLAT).encode() + body):
+        for read in READERS:
+            if (found := read(whole)) is not None:
+                assert message(found, whole) == long_way(whole)
+
+
+def test_msgspec_reads_where_it_is_installed_and_else_pydantic(monkeypatch: pytest.MonkeyPatch) -> None:
+    body = json.dumps(FULL).encode()
+    installed = envelope_reader.__wrapped__()(body)
+    monkeypatch.setitem(sys.modules, "msgspec", None)
+    monkeypatch.delitem(sys.modules, "udc.wire._by_msgspec")
+    monkeypatch.delattr(wire, "_by_msgspec")
+    bare = envelope_reader.__wrapped__()(body)
+    assert installed is not None
+    assert bare is not None
+    assert [type(each[0]).__module__ for each in (installed, bare)] == ["udc.wire._by_msgspec", "udc.wire._by_pydantic"]
+    assert message(installed, body) == message(bare, body)
 
 
 def test_of_duplicate_keys_the_last_wins_either_way() -> None:

@@ -1,0 +1,54 @@
+"""Reads plain envelopes with msgspec, at a third of pydantic's price; where it is installed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, Final, TypeAlias
+
+import msgspec
+from msgspec import Meta
+
+from udc.messages import MessageType, Priority
+from udc.wire import fields
+from udc.wire.ids import MAX_NUMBER
+
+_Id: TypeAlias = Annotated[int, Meta(ge=1, le=MAX_NUMBER)]
+_Count: TypeAlias = Annotated[int, Meta(ge=0, le=fields.MAX_COUNT)]
+_Text: TypeAlias = Annotated[str, Meta(min_length=1, max_length=fields.MAX_ID)]
+
+_DEEPEST: Final = 190
+"""Other readers refuse a nesting of 200 and more, in which msgspec sees nothing wrong."""
+
+
+class _Envelope(msgspec.Struct, forbid_unknown_fields=True):
+    """What has been read; see `plain.Envelope`. Null counts as left out, as everywhere."""
+
+    message_type: MessageType
+    payload: dict[str, Any]  # Any: JSON values
+    trace_id: str
+    timestamp: str
+    source: _Id | None = None
+    target: _Id | None = None
+    message_id: _Text | None = None
+    correlation_id: _Text | None = None
+    timeout_ms: _Count | None = None
+    deadline: str | None = None
+    attempt: Annotated[int, Meta(ge=1, le=fields.MAX_COUNT)] = 1
+    hops: _Count = 0
+    on_behalf_of: _Id | None = None
+    priority: Priority = Priority.NORMAL
+    reply_to: Annotated[str, Meta(min_length=1, max_length=fields.MAX_REPLY_TO)] | None = None
+    signature: str | None = None
+    udc_version: str | None = None
+
+
+def reader() -> Callable[[bytes], _Envelope]:
+    """What reads the envelope in a body; raises `ValueError` for unknown keys and other types."""
+    decode = msgspec.json.Decoder(_Envelope).decode
+
+    def read(body: bytes) -> _Envelope:
+        if len(body) > 2 * _DEEPEST and body.count(b"[") + body.count(b"{") > _DEEPEST:
+            raise ValueError("it may be nested too deep")
+        return decode(body)
+
+    return read
