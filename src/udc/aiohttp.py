@@ -180,13 +180,18 @@ class _Path:
     def __init__(self, attachment: Attachment, path: str) -> None:
         self._attachment = attachment
         self._path = path
-        self._skip = len(attachment.place_of(path) or "") - len(path)
+        place = len(attachment.place_of(path) or "")
+        self._skip = place - len(path)
+        self._inner = None if "{" in path else path[place:]
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """Answer one request."""
-        resource = request.match_info.route.resource
-        before = 0 if resource is None else len(resource.canonical) + self._skip
-        return await _answer(self._attachment, request, request.path[before:])
+        inner = self._inner
+        if inner is None:
+            resource = request.match_info.route.resource
+            before = 0 if resource is None else len(resource.canonical) + self._skip
+            inner = request.path[before:]
+        return await _answer(self._attachment, request, inner)
 
     def mounted_at(self, resource: web.AbstractResource) -> str:
         """What comes before the application's own paths, as a resource of this path tells."""
@@ -247,14 +252,9 @@ async def _answer(attachment: Attachment, request: web.Request, path: str) -> we
     if hosted is None:
         return _whole(attachment.refuse_unbegun(_request(request, path)))
     surface = hosted.surface
-    express = surface.express
-    limit, body = surface.max_body_bytes, None
-    if (
-        express is not None
-        and path == "/message"
-        and (token := _usual(request, limit)) is not None
-        and (body := await _read(request, limit)) is not None
-    ):
+    express, body = surface.express, None
+    if express is not None and path == "/message" and (token := _usual(request, surface.max_body_bytes)) is not None:
+        body = request.content.read_nowait()
         answer = await express.answer(token, body, request.scheme)
         if isinstance(answer, bytes):
             return web.Response(body=answer, headers=_of_receipts(express.standing(request.scheme)))

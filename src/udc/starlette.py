@@ -194,8 +194,8 @@ class Front:
         """Answer one connection."""
         if scope["type"] == "http":
             path: str = scope["path"]
-            root: str = scope.get("root_path", "").rstrip("/")
-            if root and path.startswith(f"{root}/"):
+            root: str = scope.get("root_path", "")
+            if root and path.startswith(f"{(root := root.rstrip('/'))}/"):
                 path = path[len(root) :]
             place = self._attachment.place_of(path)
             if place is not None:

@@ -199,15 +199,19 @@ class Stats:
 
     def tally(self, action: str, /) -> Tally | None:
         """See `Sparing`."""
-        labels, route = ("query", action, "ok"), ("POST", "/message", 200)
+        labels = ("query", action, "ok")
         values, add, count = self.messages.values, self.messages.add, self._count
+        answers: _Answers | None = None
 
         def handled(_: DropletId, seconds: float, __: str, /) -> None:
-            if labels in values:
+            nonlocal answers
+            try:
                 values[labels] += 1.0
-            else:
+            except KeyError:
                 add(*labels)
-            count(route, seconds)
+            if answers is None:
+                answers = self._answers_with("POST", "/message", 200)
+            count(answers, seconds)
 
         return handled
 
@@ -224,9 +228,16 @@ class Stats:
         if event.status >= 500 and event.route != _PROBE:  # a probe that says "not yet" is no error
             self.errors_minute.add()
             self.errors_hour.add()
-        self._count((event.method, event.route, event.status), event.seconds)
+        self._count(self._answers_with(event.method, event.route, event.status), event.seconds)
 
-    def _count(self, answer: tuple[str, str, int], seconds: float) -> None:
+    def _answers_with(self, method: str, route: str, status: int) -> _Answers:
+        answers = self._answers.get((method, route, status))
+        if answers is None:
+            answers = _Answers(self.latency.setdefault(route, Histogram()))
+            self._answers[method, route, status] = answers
+        return answers
+
+    def _count(self, answers: _Answers, seconds: float) -> None:
         requests, request_seconds = self.requests, self.request_seconds
         if (now := self._clock()) >= self._turns_at:
             requests.turn(now)
@@ -234,9 +245,6 @@ class Stats:
             self._turns_at = min(requests.turns_at, request_seconds.turns_at)
         requests.current += 1.0
         request_seconds.current += seconds
-        answers = self._answers.get(answer)
-        if answers is None:
-            answers = self._answers[answer] = _Answers(self.latency.setdefault(answer[1], Histogram()))
         answers.count += 1
         histogram = answers.histogram
         histogram.counts[bisect_left(BUCKETS, seconds)] += 1

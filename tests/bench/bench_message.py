@@ -22,6 +22,8 @@ NEEDS: Final[dict[str, tuple[str, ...]]] = {
     "the least, in one function": (),
     "droplet": (),
     "droplet on FastAPI": ("fastapi",),
+    "droplet on FastAPI without telemetry": ("fastapi",),
+    "constant answer on FastAPI": ("fastapi",),
     "droplet on Starlette": ("starlette",),
     "aiohttp Application": ("aiohttp",),
     "droplet on aiohttp": ("aiohttp",),
@@ -34,6 +36,7 @@ NEEDS: Final[dict[str, tuple[str, ...]]] = {
 TARGETS: Final = (
     ("droplet", "floor", 0.55),
     ("droplet on FastAPI", "floor", 0.50),
+    ("droplet on FastAPI without telemetry", "floor", 0.50),
     ("droplet on Starlette", "floor", 0.50),
     ("droplet on aiohttp", "aiohttp Application", 0.60),
     ("droplet", "hand-written (FastAPI, Depends, python-jose)", 6.0),

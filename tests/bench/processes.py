@@ -20,7 +20,7 @@ SERVER_CPU: Final = 0
 LOAD_CPU: Final = 1
 _TICK: Final = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 _NAMED: Final = (
-    *("uvicorn", "uvloop", "httptools", "anyio", "pydantic", "pyjwt", "cryptography"),
+    *("uvicorn", "uvloop", "httptools", "anyio", "pydantic", "msgspec", "pyjwt", "cryptography"),
     *("fastapi", "starlette", "aiohttp", "fastmcp", "a2a-sdk", "python-jose"),
 )
 

@@ -63,15 +63,28 @@ def droplet() -> Any:
     return app(greeter())
 
 
-def on_fastapi() -> Any:
+def on_fastapi(**options: Any) -> Any:
     """Attached to a FastAPI application that has routes of its own."""
     from fastapi import FastAPI
 
     from udc.fastapi import attach
 
-    api = FastAPI()
+    api = FastAPI(**options)
     api.get("/own")(lambda: {"own": True})
     attach(api, greeter())
+    return api
+
+
+NO_TELEMETRY = {"tracing": False, "metrics": False, "logs": False}
+"""FastAPI looks for three OpenTelemetry providers with every request, unless it is told not to."""
+
+
+def constant_on_fastapi() -> Any:
+    """The floor's answer, given in front of all that FastAPI does but for what its own `__call__` does."""
+    from fastapi import FastAPI
+
+    api = FastAPI()
+    api.build_middleware_stack = lambda: floor  # type: ignore[method-assign]
     return api
 
 
@@ -96,6 +109,8 @@ ASGI: dict[str, Callable[[], Any]] = {
     "the least, in one function": lambda: the_least,
     "droplet": droplet,
     "droplet on FastAPI": on_fastapi,
+    "droplet on FastAPI without telemetry": lambda: on_fastapi(telemetry=NO_TELEMETRY),
+    "constant answer on FastAPI": constant_on_fastapi,
     "droplet on Starlette": on_starlette,
     "hand-written (FastAPI, Depends, python-jose)": rivals.hand_written,
     "FastMCP tool call": rivals.fastmcp,

@@ -22,11 +22,7 @@ class Hosted:
 
     def __init__(self, parts: Composition) -> None:
         self.parts = parts
-
-    @property
-    def surface(self) -> Surface:
-        """Where its requests go."""
-        return self.parts.surface
+        self.surface: Surface = parts.surface
 
     @property
     def rows(self) -> Sequence[Endpoint]:
