@@ -49,10 +49,8 @@ def begin(receive: Receive, *, by_hand: bool | None = None) -> Event | Awaitable
         by_hand: what `may_begin` says, for who has asked it once: in Python 3.11 it asks the kernel each time.
     """
     waiting = receive()
-    if not isinstance(waiting, CoroutineType):
-        return waiting  # a server's own kind of awaitable, which cannot be gone through by hand
-    if not (may_begin() if by_hand is None else by_hand):
-        return waiting
+    if type(waiting) is not CoroutineType or not (may_begin() if by_hand is None else by_hand):
+        return waiting  # also a server's own kind of awaitable, which cannot be gone through by hand
     try:
         asked = waiting.send(None)
     except StopIteration as done:

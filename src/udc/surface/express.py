@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from udc.context import current_context
+from udc.context import Context, current_context
 from udc.dispatch.plan import Queued
 from udc.instrument import log_raised
 from udc.messages import MAX_HOPS, MessageType
@@ -72,7 +72,7 @@ class Express:
             action: (quick, ways.instrument.tallies(quick.action))
             for action, quick in ways.dispatcher.quick("query").items()
         }
-        self._answering = ways.contexts.answering
+        self._home = ways.contexts
         self._clock, self._stamp = ways.clock, ways.stamps.now
         self._read = envelope_reader()
 
@@ -114,7 +114,7 @@ class Express:
         work = self._in_flight.enter_bare(trace_id, source, deadline)
         if work is None:
             return None
-        ctx = self._answering(partial(message_of, read, len(body), source, self._me), principal, deadline)
+        ctx = Context(self._home, partial(message_of, read, len(body), source, self._me), principal, deadline)
         outer = current_context.set(ctx)
         result = "success"
         try:
