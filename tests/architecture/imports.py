@@ -53,6 +53,7 @@ LAZY: dict[tuple[str, str], str] = {
     ("udc.config.names", "difflib"): "likewise",
     ("udc.retry", "tenacity"): "likewise, for a call that is never repeated",
     ("udc.wire.plain", "udc.wire._by_msgspec"): "msgspec is optional",
+    ("udc.wire._scalars", "msgspec"): "likewise",
     ("udc.wire.plain", "udc.wire._by_pydantic"): "where that is there, its schema is not needed",
     ("udc.dispatch.deadlines", "anyio"): "a droplet on Trio never needs anyio's other half",
     ("udc.cli.__main__", "udc.cli.app"): "typer is optional",
@@ -81,7 +82,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "cryptography": ("udc.identity", "udc.testing"),
     "psutil": ("udc._process",),
     "tenacity": ("udc.retry", "udc.messenger"),
-    "msgspec": ("udc.wire._by_msgspec",),
+    "msgspec": ("udc.wire._by_msgspec", "udc.wire._scalars"),
     "fastapi": ("udc.fastapi",),
     "starlette": ("udc.starlette", "udc.fastapi"),
     "aiohttp": ("udc.aiohttp",),
@@ -176,8 +177,8 @@ def _foreign(name: str, top: str) -> str | None:
         return "not a dependency of udc"
     if own is not None and own >= 3 and _within(name, HOMES[top]):
         return None
-    # retry is policy, and tenacity does no I/O; nor does what reads JSON.
-    if (top, name) in {("tenacity", "udc.retry"), ("msgspec", "udc.wire._by_msgspec")}:
+    # retry is policy, and tenacity does no I/O; nor does what reads and writes JSON.
+    if (top, name) == ("tenacity", "udc.retry") or (top == "msgspec" and name in HOMES[top]):
         return None
     return f"its home is {' and '.join(HOMES[top])}, from L3 up"
 

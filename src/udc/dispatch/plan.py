@@ -17,6 +17,7 @@ from udc.context import Context
 from udc.dispatch.declare import AnyFunction, place_of, readable
 from udc.dispatch.values import fit, problems
 from udc.errors import DefinitionError, InvalidRequest
+from udc.wire._scalars import write_scalar
 
 __all__ = ["CallPlan", "Queued"]
 
@@ -169,7 +170,7 @@ class CallPlan:
         """
         try:
             if type(value) is self._text:  # needs no look at its annotation, which costs nine times as much
-                return to_json(value)
+                return write_scalar(value)
             return self._encode(value)
         except ValidationError as error:
             first = problems(error, whole="it")[0]

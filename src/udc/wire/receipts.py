@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from pydantic_core import to_json
-
 from udc._frozen import dataclass
 from udc._ids import iso_utc
 from udc.errors import InvalidReply, InvalidRequest
 from udc.messages import Message, Peer, Reply
 from udc.wire import json_text
+from udc.wire._scalars import write_scalar
 from udc.wire.faults import decode_error
 from udc.wire.words import moment
 
@@ -80,7 +79,7 @@ def receipt_text(
     duplicate: bool,
 ) -> bytes:
     """The same from the parts of a `Receipt`, its time written already."""
-    trace_text = to_json(trace_id)
+    trace_text = write_scalar(trace_id)
     return b"".join(
         (
             b'{"received":true,"trace_id":',
@@ -89,7 +88,7 @@ def receipt_text(
             processed_at,
             (_TAKEN if handled else _LEFT)[result],
             # Lax readers insist on a text here; a message without an id is known by its trace.
-            trace_text if message_id is None else to_json(message_id),
+            trace_text if message_id is None else write_scalar(message_id),
             b',"duplicate":true,"timestamp":"' if duplicate else b',"timestamp":"',
             processed_at,
             b'","data":',
