@@ -8,7 +8,6 @@ attached.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from functools import lru_cache
 from http import HTTPStatus
 from typing import Final
 
@@ -24,7 +23,7 @@ from udc.surface._base import HttpRequest, HttpResponse, Standing, Surface
 from udc.surface.messages import packed
 
 try:
-    from aiohttp import web
+    from aiohttp import hdrs, web
     from aiohttp.typedefs import Handler, LooseHeaders, Middleware
 except ModuleNotFoundError as _missing:
     if (_missing.name or "").partition(".")[0] != "aiohttp":
@@ -257,7 +256,7 @@ async def _answer(attachment: Attachment, request: web.Request, path: str) -> we
         body = request.content.read_nowait()
         answer = await express.answer(token, body, request.scheme)
         if isinstance(answer, bytes):
-            return web.Response(body=answer, headers=_of_receipts(express.standing(request.scheme)))
+            return web.Response(body=answer, headers=express.standing(request.scheme).form(_of_receipts))
         if answer is not None:
             return _whole(answer)
     return await _answered(hosted, request, _request(request, path), body)
@@ -266,13 +265,13 @@ async def _answer(attachment: Attachment, request: web.Request, path: str) -> we
 def _usual(request: web.Request, max_body_bytes: int) -> bytes | None:
     """The token of a message that comes as most do, for the surface's shorter way; `None` for all others."""
     headers, content = request.headers, request.content
-    given = headers.getall("Authorization", ())
+    given = headers.getall(hdrs.AUTHORIZATION, ())
     if (
         len(given) != 1
         or not given[0].startswith("Bearer ")
         or request.method != "POST"
-        or headers.getall("Content-Type", ()) != ["application/json"]
-        or "Content-Encoding" in headers
+        or headers.getall(hdrs.CONTENT_TYPE, ()) != ["application/json"]
+        or hdrs.CONTENT_ENCODING in headers
         or not content.is_eof()
         or content.exception() is not None
         or content.total_bytes > max_body_bytes
@@ -281,7 +280,6 @@ def _usual(request: web.Request, max_body_bytes: int) -> bytes | None:
     return given[0][7:].encode("utf-8", "surrogateescape")  # as aiohttp reads headers
 
 
-@lru_cache(maxsize=8)
 def _of_receipts(standing: Standing) -> LooseHeaders:
     """The headers of a receipt, in the form from which aiohttp copies them quickest."""
     return web.StreamResponse(headers=[*standing, ("content-type", "application/json")]).headers

@@ -29,10 +29,19 @@ class Standing(Headers):
     """
 
     encoded: tuple[tuple[bytes, bytes], ...]
+    _forms: dict[Callable[[Standing], Any], Any]  # Any: whatever each makes
 
     def __new__(cls, headers: Headers = ()) -> Standing:
         made = super().__new__(cls, headers)
+        made._forms = {}
         made.encoded = tuple((name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in made)
+        return made
+
+    def form(self, make: Callable[[Standing], T]) -> T:
+        """What that function makes of them, made once: the form in which a framework takes headers best."""
+        made: T | None = self._forms.get(make)
+        if made is None:
+            made = self._forms[make] = make(self)
         return made
 
 
