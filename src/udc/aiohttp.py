@@ -1,7 +1,7 @@
 """Attaches droplets to an aiohttp application: `udc.aiohttp.attach(app, Billing())`.
 
-A droplet's paths are routes of the application; one middleware in front of all others answers them at once, so no
-other is on their way. The droplet starts after and stops before whatever the application had opened when it was
+A droplet's paths are routes of the application that none of its middlewares stands before; one of ours in front of them
+answers what routes do not know. The droplet starts after and stops before whatever the application had opened when it was
 attached.
 """
 
@@ -149,7 +149,11 @@ class _Served:
     def route(self) -> None:
         """Add the droplet's paths."""
         for path in sorted(self._attachment.paths):
-            self._app.router.add_route("*", path, _Path(self._attachment, path).answer)
+            answer = _Path(self._attachment, path).answer
+            if "{" in path:
+                self._app.router.add_route("*", path, answer)
+            else:
+                self._app.router.register_resource(_Fixed(path, self._app, answer))
 
     def live_within(self, attached: Attachments) -> None:
         """Start and stop with the application."""
@@ -167,6 +171,37 @@ class _Served:
         self._app.on_startup.append(start)
         self._app.on_shutdown.append(stop)  # while connections are still open, so that streams end
         self._app.on_cleanup.insert(0, stop)  # for an application whose start failed
+
+
+class _Fixed(web.PlainResource):
+    """A path without names in it: no middleware of its application is asked, not even the one in front."""
+
+    def __init__(self, path: str, app: web.Application, answer: Handler) -> None:
+        super().__init__(path)
+        self._app = app
+        self._only = self.add_route("*", answer)
+
+    async def resolve(self, request: web.Request) -> tuple[web.UrlMappingMatchInfo | None, set[str]]:
+        """What aiohttp's own comes to, for any method."""
+        if request.rel_url.path_safe != self.canonical:
+            return None, set()
+        match = _Match({}, self._only)
+        match.own = self._app
+        return match, set()
+
+
+class _Match(web.UrlMappingMatchInfo):
+    """A request for such a path."""
+
+    __slots__ = ("own",)
+
+    own: web.Application
+
+    @property
+    def apps(self) -> tuple[web.Application, ...]:
+        """The applications whose middlewares it passes: those around its own."""
+        apps = super().apps
+        return () if len(apps) == 1 else tuple(app for app in apps if app is not self.own)
 
 
 class _Path:
