@@ -1,8 +1,8 @@
 """Attaches droplets to an aiohttp application: `udc.aiohttp.attach(app, Billing())`.
 
 A droplet's paths are routes of the application that none of its middlewares stands before; one of ours in front of them
-answers what routes do not know. The droplet starts after and stops before whatever the application had opened when it was
-attached.
+answers what routes do not know. The droplet starts after and stops before whatever the application had opened when it
+was attached.
 """
 
 from __future__ import annotations

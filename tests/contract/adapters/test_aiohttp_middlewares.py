@@ -41,9 +41,7 @@ async def test_only_those_around_the_application_see_a_droplets_request(path: st
         app.add_subapp("/sub", inner)
     async with serving(Kind("aiohttp", "memory"), app) as host:
         answer = await host.client("GET", ("/sub" if below else "") + f"/shop{path}")
-        own = path != "/no-such"
-        assert (answer.status, seen) == (
-            200 if own else 404,
-            [*(["outer"] if below else []), *([] if own else ["inner"])]
-            + [*(["outer prepared"] if below else []), "inner prepared"],
-        )
+    own, around = path != "/no-such", ["outer"] if below else []
+    passed = [*around, *([] if own else ["inner"])]
+    prepared = [f"{name} prepared" for name in (*around, "inner")]
+    assert (answer.status, seen) == (200 if own else 404, [*passed, *prepared])
