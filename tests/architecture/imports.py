@@ -29,7 +29,8 @@ LAYERS: dict[str, int] = {
     "udc.tasks": 4, "udc.tasks.*": 4, "udc._runtime": 4,
     # L5 adapters
     "udc.asgi": 5, "udc._bodies": 5, "udc._foreign_server": 5, "udc._serve": 5, "udc._serve.*": 5,
-    "udc._host": 5, "udc._attachment": 5, "udc.starlette": 5, "udc.fastapi": 5, "udc.aiohttp": 5,
+    "udc._host": 5, "udc._attachment": 5, "udc.starlette": 5, "udc.fastapi": 5,
+    "udc.aiohttp": 5, "udc.aiohttp.*": 5,
     # L6 façade
     "udc.droplet": 6, "udc._wiring": 6, "udc._wiring.*": 6, "udc": 6,
     # L7 products

@@ -32,7 +32,7 @@ from udc.messages import MessageType
 from udc.surface._base import HttpRequest
 from udc.wire.envelope import decode_message
 from udc.wire.plain import envelope_reader
-from udc.wire.receipts import receipt_text
+from udc.wire.receipts import encode_receipt
 
 Once = Callable[[], Awaitable[Any] | Any]
 
@@ -136,7 +136,7 @@ class Parts:
         self.parts.instrument.emit(message_handled("query", "greet", 77, 0.001, "t", None))
 
     def receipt(self) -> bytes:
-        return receipt_text(self.message.trace_id, self.stamps.now(), "success", True, b'"Hello"', "m-1", False)
+        return encode_receipt(self.message.trace_id, self.stamps.now(), "success", True, b'"Hello"', "m-1", False)
 
     def rows(self) -> dict[str, Once]:
         """By what it is, what does it once."""

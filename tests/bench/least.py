@@ -20,7 +20,7 @@ from udc._ids import Stamps
 from udc.stats import BUCKETS
 from udc.surface.edge import Edge
 from udc.wire.plain import read_plain
-from udc.wire.receipts import receipt_text
+from udc.wire.receipts import encode_receipt
 
 _HEADERS: Final = [*Edge().standing("http", guarded=True).encoded, (b"content-type", b"application/json")]
 _current: ContextVar[object] = ContextVar("current")
@@ -59,7 +59,7 @@ async def least(scope: Any, receive: Any, send: Any) -> None:
     finally:
         _current.reset(outer)
         del _in_flight[task]
-    body = receipt_text(message.trace_id, _stamps.now(), "success", True, answer, message.message_id, False)
+    body = encode_receipt(message.trace_id, _stamps.now(), "success", True, answer, message.message_id, False)
     seconds = time.perf_counter() - begun
     _counts["query", message.action, "ok"] += 1
     _counts["POST", "/message", 200] += 1

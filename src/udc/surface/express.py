@@ -20,7 +20,7 @@ from udc.instrument import log_raised
 from udc.messages import MAX_HOPS, MessageType
 from udc.surface._base import HttpResponse, Standing
 from udc.wire.plain import envelope_reader, message_of
-from udc.wire.receipts import receipt_text
+from udc.wire.receipts import encode_receipt
 
 if TYPE_CHECKING:
     from udc._ids import Stamps
@@ -129,7 +129,7 @@ class Express:
                     raise  # somebody else's cancellation
                 return self._surface.answer_failed(fault, trace_id, scheme, begun)
             self._in_flight.leave(work)
-            receipt = receipt_text(trace_id, self._stamp(), result, True, answer, envelope.message_id, False)
+            receipt = encode_receipt(trace_id, self._stamp(), result, True, answer, envelope.message_id, False)
             seconds = self._clock() - begun
             for tell in tallies:
                 try:

@@ -22,7 +22,7 @@ from udc.models import MessageBody, ReceiptBody
 from udc.surface._base import Endpoint, HttpRequest, HttpResponse, answered
 from udc.wire.envelope import decode_message
 from udc.wire.ids import same_droplet
-from udc.wire.receipts import receipt_text
+from udc.wire.receipts import encode_receipt
 
 _REMEMBERED: Final = frozenset({MessageType.COMMAND, MessageType.EVENT})
 _QUERY: Final = MessageType.QUERY
@@ -116,7 +116,7 @@ class Messages:
             outcome, duplicate = await self._dispatcher.dispatch(message, principal), False
         else:
             outcome, duplicate = await self._run(message, principal)
-        receipt = receipt_text(
+        receipt = encode_receipt(
             message.trace_id,
             self._stamps.now(),
             outcome.result,

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from udc._frozen import dataclass
-from udc._ids import iso_utc
 from udc.errors import InvalidReply, InvalidRequest
 from udc.messages import Message, Peer, Reply
 from udc.wire import json_text
@@ -28,57 +26,26 @@ RECEIPT_KEYS: Final = frozenset(
 """Keys of which a receipt has at least one; an object with none of them is the bare data of a foreign handler."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Receipt:
-    """What is answered to a message that was taken.
+def encode_receipt(
+    trace_id: str,
+    processed_at: bytes,
+    result: str = "success",
+    handled: bool = True,
+    data: bytes = b"null",
+    message_id: str | None = None,
+    duplicate: bool = False,
+) -> bytes:
+    """What is answered to a message that was taken, as JSON, with the union's keys for lax readers.
 
-    Attributes:
+    Args:
         trace_id: of this very message, as it came.
-        processed_at: when its handler was done, or it was queued; aware.
+        processed_at: when its handler was done, or it was queued, as the contract writes time.
         result: `success`, or `queued` when the work goes on.
         handled: whether a handler took it.
         data: what the handler returned, as JSON bytes.
         message_id: the message's own, if it had one.
         duplicate: it had been done before; this is the same receipt again.
     """
-
-    trace_id: str
-    processed_at: datetime
-    result: str = "success"
-    handled: bool = True
-    data: bytes = b"null"
-    message_id: str | None = None
-    duplicate: bool = False
-
-
-def encode_receipt(receipt: Receipt, *, dialect: str) -> bytes:
-    """The receipt as JSON, with the union's keys for lax readers.
-
-    Args:
-        dialect: the form the message came in. The union suits every one of them, so none is answered apart.
-    """
-    del dialect
-    return receipt_text(
-        receipt.trace_id,
-        iso_utc(receipt.processed_at).encode(),
-        receipt.result,
-        receipt.handled,
-        receipt.data,
-        receipt.message_id,
-        receipt.duplicate,
-    )
-
-
-def receipt_text(
-    trace_id: str,
-    processed_at: bytes,
-    result: str,
-    handled: bool,
-    data: bytes,
-    message_id: str | None,
-    duplicate: bool,
-) -> bytes:
-    """The same from the parts of a `Receipt`, its time written already."""
     trace_text = write_scalar(trace_id)
     return b"".join(
         (

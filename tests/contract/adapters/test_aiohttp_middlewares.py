@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 import udc.aiohttp
 from tests.contract.adapters.droplets import Everything
@@ -18,7 +17,7 @@ def application(name: str, seen: list[str]) -> web.Application:
     """One whose middleware and signal say that they have seen a request."""
 
     @web.middleware
-    async def noting(request: web.Request, handler: Any) -> web.StreamResponse:
+    async def noting(request: web.Request, handler: Handler) -> web.StreamResponse:
         seen.append(name)
         return await handler(request)
 

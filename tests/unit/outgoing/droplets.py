@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from udc import _ids
+from udc._ids import iso_utc
 from udc.errors import ContractError, TokenError, Unauthorized
 from udc.identity._base import Token
 from udc.messages import Message
@@ -13,7 +14,7 @@ from udc.surface._base import HttpRequest, HttpResponse
 from udc.wire.canonical import canonical_json
 from udc.wire.envelope import decode_message
 from udc.wire.faults import answer_for, encode_error
-from udc.wire.receipts import Receipt, encode_receipt
+from udc.wire.receipts import encode_receipt
 
 AMBIENT = _ids.system()
 
@@ -57,13 +58,8 @@ class Droplet:
         value = await self.handler(message)
         if isinstance(value, HttpResponse):
             return value
-        receipt = Receipt(
-            trace_id=message.trace_id,
-            processed_at=AMBIENT.now(),
-            data=canonical_json(value),
-            message_id=message.message_id,
-        )
-        return HttpResponse(body=encode_receipt(receipt, dialect=message.dialect))
+        at, data = iso_utc(AMBIENT.now()).encode(), canonical_json(value)
+        return HttpResponse(body=encode_receipt(message.trace_id, at, data=data, message_id=message.message_id))
 
     def refuse_late(self, request: HttpRequest) -> HttpResponse:
         raise NotImplementedError
