@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias
 
 import msgspec
 from msgspec import Meta
@@ -39,8 +39,12 @@ class _Envelope(msgspec.Struct, forbid_unknown_fields=True):
     udc_version: str | None = None
 
 
+REFUSALS: Final = (msgspec.MsgspecError, ValueError)
+"""What reading raises for all it does not take. Until version 0.21 the former was none of the latter."""
+
+
 def reader() -> Callable[[bytes], _Envelope]:
-    """What reads the envelope in a body; raises `ValueError` for unknown keys and other types.
+    """What reads the envelope in a body; raises one of the refusals for unknown keys and other types.
 
     It goes as deep as Python does, deeper than other readers.
     """

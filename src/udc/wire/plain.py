@@ -48,12 +48,14 @@ EnvelopeReader: TypeAlias = Callable[[bytes], Read | None]
 """Reads a body of the contract's own form; `None` where something about it asks for the long way."""
 
 
-def reader_with(read: Callable[[bytes], Envelope]) -> EnvelopeReader:
+def reader_with(
+    read: Callable[[bytes], Envelope], refusals: tuple[type[Exception], ...] = (ValueError,)
+) -> EnvelopeReader:
     """What reads bodies.
 
     Args:
-        read: reads the envelope; raises `ValueError` where a field is unknown or of another type, or a number is too
-            large. It need not mind how deep anything is nested.
+        read: reads the envelope. It need not mind how deep anything is nested.
+        refusals: what it raises where a field is unknown or of another type, or a number is too large.
     """
     moment: Final = datetime.fromisoformat
 
@@ -65,7 +67,7 @@ def reader_with(read: Callable[[bytes], Envelope]) -> EnvelopeReader:
             odd_time = moment(envelope.timestamp).tzinfo is not UTC
             if envelope.deadline is not None:
                 odd_time |= moment(envelope.deadline).tzinfo is not UTC
-        except ValueError:
+        except refusals:
             return None
         payload = envelope.payload
         if odd_time or "message_type" in payload or not is_uuid(envelope.trace_id):
@@ -86,7 +88,7 @@ def envelope_reader() -> EnvelopeReader:
         from udc.wire import _by_pydantic
 
         return reader_with(_by_pydantic.reader())
-    return reader_with(_by_msgspec.reader())
+    return reader_with(_by_msgspec.reader(), _by_msgspec.REFUSALS)
 
 
 def message_of(read: Read, size: int, source: DropletId | None, target: DropletId | None) -> Message:

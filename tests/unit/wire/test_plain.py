@@ -7,6 +7,7 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,7 +36,7 @@ FULL: dict[str, Any] = {
 }
 
 
-READERS = [reader_with(_by_msgspec.reader()), reader_with(_by_pydantic.reader())]
+READERS = [reader_with(_by_msgspec.reader(), _by_msgspec.REFUSALS), reader_with(_by_pydantic.reader())]
 
 
 def message(read: Read, body: bytes) -> Message:
@@ -175,6 +176,17 @@ def test_so_is_what_stands_around_it(body: bytes) -> None:
         for read in READERS:
             if (found := read(whole)) is not None:
                 assert message(found, whole) == long_way(whole)
+
+
+def test_a_reader_may_refuse_in_its_own_way() -> None:
+    class Refused(Exception):
+        """As msgspec's was none of Python's until version 0.21."""
+
+    def read(_: bytes) -> Any:
+        raise Refused
+
+    assert reader_with(read, (Refused,))(b"{}") is None
+    assert msgspec.MsgspecError in _by_msgspec.REFUSALS
 
 
 def test_msgspec_reads_where_it_is_installed_and_else_pydantic(monkeypatch: pytest.MonkeyPatch) -> None:
