@@ -6,7 +6,7 @@ others pass it by. The droplet lives within the application's lifespan.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeAlias
 
@@ -190,8 +190,8 @@ class Front:
         self._attached = attached
         self._behind = behind
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one connection."""
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Answer one connection: what is to be awaited for it."""
         if scope["type"] == "http":
             path: str = scope["path"]
             root: str = scope.get("root_path", "")
@@ -200,10 +200,10 @@ class Front:
             place = self._attachment.place_of(path)
             if place is not None:
                 inner = {**scope, "path": path[len(place) :], "root_path": ""} if place else scope
-                await self._attachment.app(inner, receive, send)
-                return
+                return self._attachment.app(inner, receive, send)
         scope[_KEY] = self._attached
-        await self._behind(scope, receive, send)
+        behind: Awaitable[None] = self._behind(scope, receive, send)
+        return behind
 
 
 async def _refuse(request: Request, error: Exception) -> Response:
