@@ -10,12 +10,15 @@ _MAX_NAMES: Final = 256
 
 
 class HeaderNames:
-    """Reads headers. Remembers which names are in lower case already, so that most requests are not looked through."""
+    """Reads headers. Remembers which names are in lower case already, so that most requests are not looked through.
+
+    The oldest is forgotten for a new one: names that a stranger makes up must not keep those of others out.
+    """
 
     __slots__ = ("_known",)
 
     def __init__(self) -> None:
-        self._known: set[bytes] = set()
+        self._known: dict[bytes, None] = {}
 
     def read(self, raw: Iterable[tuple[bytes, bytes]]) -> Mapping[str, str]:
         """By name in lower case; of repeated ones the values joined with `, `, of cookies with `; `."""
@@ -24,14 +27,16 @@ class HeaderNames:
         if found is not None:
             return _Encoded(found)
         for name, _ in pairs:
-            if name == name.lower() and len(self._known) < _MAX_NAMES:
-                self._known.add(name)
+            if name == name.lower() and name not in self._known:
+                if len(self._known) >= _MAX_NAMES:
+                    del self._known[next(iter(self._known))]
+                self._known[name] = None
         return _joined(pairs)
 
     def plain(self, raw: Collection[tuple[bytes, bytes]]) -> dict[bytes, bytes] | None:
         """As they are, by name in lower case, if each is there once and its name is known; else `None`: `read` them."""
         found = dict(raw)
-        return found if len(found) == len(raw) and found.keys() <= self._known else None
+        return found if len(found) == len(raw) and found.keys() <= self._known.keys() else None
 
 
 def _joined(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
