@@ -17,7 +17,7 @@ Writer: TypeAlias = Callable[[Any], bytes]  # Any: a text, a whole number or a t
 def _quickest() -> Writer:
     try:
         import msgspec
-    except ModuleNotFoundError:
+    except ImportError:  # also where what is installed cannot be loaded
         return to_json
     return msgspec.json.Encoder().encode
 

@@ -84,7 +84,7 @@ def envelope_reader() -> EnvelopeReader:
     """What reads bodies here: with msgspec where it is installed, else with pydantic."""
     try:
         from udc.wire import _by_msgspec
-    except ModuleNotFoundError:
+    except ImportError:  # also where what is installed cannot be loaded, being made for another Python
         from udc.wire import _by_pydantic
 
         return reader_with(_by_pydantic.reader())

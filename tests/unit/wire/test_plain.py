@@ -5,19 +5,21 @@ from __future__ import annotations
 import json
 import sys
 from datetime import UTC, datetime
+from importlib.abc import MetaPathFinder
 from typing import Any
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic_core import to_json
 
 from tests.unit.wire.test_decode import FLAT, NOW
 from udc import wire
 from udc._ids import seeded
 from udc.errors import InvalidRequest
 from udc.messages import Message, MessageType, Priority
-from udc.wire import _by_msgspec, _by_pydantic, envelope
+from udc.wire import _by_msgspec, _by_pydantic, _scalars, envelope
 from udc.wire.plain import Read, envelope_reader, message_of, reader_with
 
 FULL: dict[str, Any] = {
@@ -158,7 +160,20 @@ def test_nothing_is_read_that_the_long_way_finds_too_deep(depth: int, brackets: 
         assert (read_plain(body) is not None) == (depth < 180)
 
 
-NUMBERS = ["1e999", "-1e999", "1e-999", "-0", "-0.0", "1" * 40, "1" * 400, "1" * 5_000, "01", "1.", "NaN"]
+NUMBERS = [
+    "19709764613395712363",
+    "1e999",
+    "-1e999",
+    "1e-999",
+    "-0",
+    "-0.0",
+    "1" * 40,
+    "1" * 400,
+    "1" * 5_000,
+    "01",
+    "1.",
+    "NaN",
+]
 TEXTS = [r'"\ud800"', r'"\ud83d\ude00"', r'"\u0000"', '"\x01"', '"\x7f"', '"\u2028"', r'"\x"', "'a'"]
 
 
@@ -200,6 +215,41 @@ def test_msgspec_reads_where_it_is_installed_and_else_pydantic(monkeypatch: pyte
     assert bare is not None
     assert [type(each[0]).__module__ for each in (installed, bare)] == ["udc.wire._by_msgspec", "udc.wire._by_pydantic"]
     assert message(installed, body) == message(bare, body)
+
+
+def test_a_msgspec_that_makes_other_numbers_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(msgspec.json, "decode", lambda body: int(body) % 2**64)  # as 0.18 does
+    monkeypatch.delitem(sys.modules, "udc.wire._by_msgspec")
+    monkeypatch.delattr(wire, "_by_msgspec")
+    found = envelope_reader.__wrapped__()(json.dumps(FULL).encode())
+    assert found is not None
+    assert type(found[0]).__module__ == "udc.wire._by_pydantic"
+
+
+def test_a_msgspec_that_cannot_be_loaded_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken(MetaPathFinder):
+        def find_spec(self, name: str, *_: object) -> None:
+            if name == "msgspec":
+                raise ImportError("undefined symbol: PyUnicode_New")
+
+    monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
+    monkeypatch.delitem(sys.modules, "msgspec")
+    monkeypatch.delitem(sys.modules, "udc.wire._by_msgspec")
+    monkeypatch.delattr(wire, "_by_msgspec")
+    found = envelope_reader.__wrapped__()(json.dumps(FULL).encode())
+    assert found is not None
+    assert type(found[0]).__module__ == "udc.wire._by_pydantic"
+    assert _scalars._quickest() is to_json
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
+@pytest.mark.parametrize("key", ["payload", "source", "timestamp", "udc_version"])
+def test_what_is_no_json_is_not_read_where_another_of_its_key_comes_after(number: str, key: str) -> None:
+    for odd in (number, f"[{number}]", f'{{"a":{number},"a":1}}'):
+        body = json.dumps(FULL).replace("{", f'{{"{key}": {odd}, ', 1).encode()
+        assert read_plain(body) is None
+        with pytest.raises(InvalidRequest):
+            long_way(body)
 
 
 def test_of_duplicate_keys_the_last_wins_either_way() -> None:
