@@ -13,6 +13,7 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from udc._frozen import dataclass
 from udc._ids import Ambient
+from udc.context import current_context
 from udc.errors import LifecycleError
 from udc.instrument import Instrument, PhaseChanged
 from udc.lifecycle import SERVING, Lifecycle, Phase
@@ -128,6 +129,7 @@ class Runtime:
             Exception: what a start hook raised; or an `ExceptionGroup` of what stop hooks raised.
         """
         current_droplet.set(self._instance_id)
+        around = current_context.set(None)  # started within another's handler: what runs here is not that handler's
         errors: list[Exception] = []
         self._advance(Phase.INITIALIZING)
         # The scope is opened before anything of the droplet's, because scopes must close in reverse order;
@@ -142,6 +144,7 @@ class Runtime:
                 errors.append(TimeoutError("the stop hooks took longer than they may and were given up"))
             orderly = self._lifecycle.phase is Phase.STOPPING and not errors
             self._advance(Phase.STOPPED if orderly else Phase.FAILED)
+            current_context.reset(around)
         if errors:
             raise ExceptionGroup("the droplet stopped, but parts of its stopping failed", errors)
 

@@ -13,11 +13,15 @@ import pytest
 from anyio.abc import TaskStatus
 
 from tests.conftest import virtual_time
+from tests.unit.dispatch.kit import Peers
 from udc._ids import seeded
 from udc._runtime import Plan, Runtime
+from udc.context import current_context
+from udc.dispatch.contexts import Contexts
 from udc.errors import LifecycleError
 from udc.instrument import Event, Instrument, PhaseChanged
 from udc.lifecycle import Lifecycle, Phase
+from udc.rings import running_instance
 
 pytestmark = virtual_time
 
@@ -329,6 +333,24 @@ async def test_background_work_runs_as_long_as_the_droplet() -> None:
         world.runtime.request_stop()
     with pytest.raises(LifecycleError):
         world.runtime.spawn(anyio.sleep_forever, name="late")
+
+
+async def test_what_a_droplet_does_is_its_own_though_another_ones_handler_has_started_it() -> None:
+    seen: list[str | None] = []
+
+    async def note() -> None:
+        seen.append(running_instance())
+
+    world = World(on_start=[note], on_stop=[note])
+    world.runtime.request_stop()
+    home = Contexts(sender=Peers(), ambient=seeded(1, lambda: 0.0), instance_id="other")
+    outer = current_context.set(home.tracing())
+    try:
+        await world.runtime.serve()
+        assert running_instance() == "other"
+    finally:
+        current_context.reset(outer)
+    assert seen == ["i", "i"]
 
 
 async def test_background_work_that_raises_does_not_end_the_droplet(caplog: pytest.LogCaptureFixture) -> None:

@@ -12,6 +12,7 @@ import anyio
 
 from udc._ids import Ambient
 from udc._types import Access
+from udc.context import current_context
 from udc.errors import (
     ContractError,
     DeadlineExceeded,
@@ -139,6 +140,8 @@ class HttpSurface:
 
     async def handle(self, request: HttpRequest) -> HttpResponse:
         """Answer the request. Never raises but for cancellation."""
+        if current_context.get() is not None:
+            return await self._within(request)
         begun = self._clock()
         current_droplet.set(self._instance_id)
         endpoint: Endpoint | None = None
@@ -171,6 +174,15 @@ class HttpSurface:
             code, response = fault.code, self._refusal(fault, request)
         self._note(request, endpoint, response, code, begun)
         return response
+
+    async def _within(self, request: HttpRequest) -> HttpResponse:
+        """Answer one that a handler has made in its own task: what runs here is this droplet's, not that handler's."""
+        droplet, context = current_droplet.set(self._instance_id), current_context.set(None)
+        try:
+            return await self.handle(request)
+        finally:
+            current_context.reset(context)
+            current_droplet.reset(droplet)
 
     def answer_failed(self, error: Exception, trace_id: str, scheme: str, begun: float) -> HttpResponse:
         """The answer to a message whose handler failed, for `Express`; counted."""

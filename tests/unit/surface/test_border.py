@@ -11,13 +11,16 @@ import anyio
 import pytest
 from pydantic import BaseModel
 
+from tests.unit.dispatch.kit import Peers
 from udc import errors
 from udc._ids import seeded
+from udc.context import current_context
+from udc.dispatch.contexts import Contexts
 from udc.errors import ContractError, Draining, NotReady, UdcError
 from udc.identity.verify import NoAuth
-from udc.instrument import Event, Instrument, RequestAnswered
+from udc.instrument import Event, Hook, Instrument, RequestAnswered
 from udc.lifecycle import Lifecycle, Phase
-from udc.rings import current_droplet
+from udc.rings import current_droplet, running_instance
 from udc.surface._base import Endpoint, HttpRequest, HttpResponse
 from udc.surface.border import Busy, HttpSurface, check_accepts
 from udc.surface.guard import FailureLimit, Guard
@@ -31,10 +34,10 @@ class Limits:
 
 
 class World:
-    def __init__(self, handler: Any, *, phase: Phase = Phase.READY, **row: Any) -> None:
+    def __init__(self, handler: Any, *, phase: Phase = Phase.READY, hook: Hook | None = None, **row: Any) -> None:
         self.events: list[Event] = []
         self.busy = Busy()
-        instrument = Instrument([self.events.append])
+        instrument = Instrument([self.events.append if hook is None else hook])
         endpoint = Endpoint(**{"method": "GET", "path": "/a/{b}", "access": "public", "handler": handler, **row})
         self.surface = HttpSurface(
             [endpoint],
@@ -211,6 +214,28 @@ async def test_a_response_passes_as_it_is_and_the_droplet_is_known() -> None:
     answer = await World(handler).ask()
     assert (answer.status, answer.body, answer.media_type) == (202, b"", "application/json")
     assert seen == ["me"]
+
+
+async def test_within_a_handler_of_another_droplet_it_is_this_one_that_runs() -> None:
+    home = Contexts(sender=Peers(), ambient=seeded(1, lambda: 0.0), instance_id="other")
+    seen: list[str | None] = []
+
+    async def handler(_: HttpRequest) -> None:
+        seen.append(running_instance())
+        raise ValueError
+
+    world = World(handler, hook=lambda _: seen.append(running_instance()))
+    outer = current_context.set(home.tracing())
+    try:
+        assert (await world.ask()).status == 500
+        assert running_instance() == "other"
+        with pytest.raises(KeyboardInterrupt):
+            await World(raising(KeyboardInterrupt())).ask()
+        assert running_instance() == "other"
+    finally:
+        current_context.reset(outer)
+    assert seen == ["me", "me"]
+    assert running_instance() is None
 
 
 async def test_a_body_over_the_limit_is_413_and_counted() -> None:
