@@ -129,7 +129,7 @@ class Stats:
         self.errors_minute: Window = Window(length_seconds=60, slots=60, clock=clock)
         self.errors_hour: Window = Window(length_seconds=3600, slots=60, clock=clock)
         self.latency: dict[str, Histogram] = {}
-        self._turns_at = 0.0  # when the first of the two windows of requests needs turning
+        self._turns_at = -math.inf  # when the first of the two windows of requests needs turning
         # By method, route and status: the count, and the route's histogram; one look-up finds both.
         self._answers: dict[tuple[str, str, int], _Answers] = {}
         self.messages: Series = Series("message_type", "action", "code")

@@ -118,6 +118,14 @@ class TestStats:
         assert stats.errors_hour.total() == 0
         assert stats.uptime_seconds() == 3601
 
+    def test_a_clock_may_begin_below_zero(self) -> None:
+        clock = Clock(-200.0)
+        stats = Stats(clock=clock)
+        stats(answered())
+        clock.now = -100
+        stats(answered())
+        assert (stats.requests_total, stats.requests.total()) == (2, 1)
+
     def test_a_probe_that_says_not_yet_is_no_error(self) -> None:
         stats = Stats(clock=Clock())
         stats(RequestAnswered(method="GET", route="/readyz", status=503, seconds=0.0, trace_id=""))

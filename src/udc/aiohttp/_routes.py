@@ -103,7 +103,7 @@ class DropletPath:
         self._path = path
         place = len(attachment.place_of(path) or "")
         self._skip = place - len(path)
-        self._inner = None if "{" in path else path[place:]
+        self._inner = None if "{" in path or "%" in path else path[place:]
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """Answer one request."""

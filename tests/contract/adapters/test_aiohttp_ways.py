@@ -14,7 +14,8 @@ import pytest
 from aiohttp import web
 
 import udc.aiohttp
-from tests.unit.surface.test_express import CHANGING_TEXTS, TOKENS, Twin, asking, envelope, stripped, watching
+from tests.unit.surface.test_express import CHANGING_TEXTS, KEY, TOKENS, Twin, asking, envelope, stripped, watching
+from udc import Droplet, HttpRequest, endpoint
 
 pytestmark = pytest.mark.parametrize("anyio_backend", ["asyncio"])
 _LENGTH = re.compile(rb"(?i)\r\ncontent-length: (\d+)")
@@ -110,3 +111,25 @@ async def test_both_ways_answer_alike(monkeypatch: pytest.MonkeyPatch) -> None:
                     differ.append(f"{name}: {seen}")
     assert differ == []
     assert sum(taken) > 10
+
+
+async def test_a_path_means_the_same_as_under_other_servers() -> None:
+    """They unquote it before they look: what is declared with a `%` is asked for with `%25`."""
+
+    class Quoted(Droplet):
+        id, name, steward = 21, "Quoted", "tests"
+
+        @endpoint("POST", "/a%2Fb", "public")
+        async def here(self, request: HttpRequest) -> str:
+            return request.path
+
+    app = web.Application()
+    udc.aiohttp.attach(app, Quoted(config={"security.public_key": KEY.public_pem}))
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        found = await answers(runner.addresses[0][1], [written(b"", path=path) for path in ("/a%2Fb", "/a%252Fb")])
+    finally:
+        await runner.cleanup()
+    assert ["HTTP/1.1 200 OK" in head for head, _ in found] == [False, True]
