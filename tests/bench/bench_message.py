@@ -142,15 +142,16 @@ def _spread(values: Iterable[float]) -> str:
 
 
 def _print_servers(results: dict[str, list[Round]]) -> None:
-    print("| server | requests/s | compared with | of its rate (spread) | CPU µs a request | of its CPU ", end="")
-    print("| p50 ms | p99 ms | errors |\n|---|---:|---|---:|---:|---:|---:|---:|---:|")
+    print("| server | requests/s | compared with | of its rate (spread) | CPU µs a request (least) ", end="")
+    print("| of its CPU | p50 ms | p99 ms | errors |\n|---|---:|---|---:|---:|---:|---:|---:|---:|")
     for name, rounds in results.items():
         compared = any(each.reference for each in rounds)
         base = REFERENCE.get(name, "floor") if compared else ""
         rate = _spread(each.of_reference(_rate) for each in rounds) if compared else ""
         cpu = f"{1 / median(each.of_reference(_cpu) for each in rounds):.3f}" if compared else ""
         print(
-            f"| {name} | {median(map(_rate, rounds)):,.0f} | {base} | {rate} | {median(map(_cpu, rounds)):.0f} | {cpu} "
+            f"| {name} | {median(map(_rate, rounds)):,.0f} | {base} | {rate} "
+            f"| {median(map(_cpu, rounds)):.0f} ({min(map(_cpu, rounds)):.0f}) | {cpu} "
             f"| {median(each.load.p50_ms for each in rounds):.2f} | {median(map(_p99, rounds)):.2f} "
             f"| {sum(each.load.errors for each in rounds)} |"
         )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from hashlib import sha256
-from typing import Final
+from typing import Final, TypeAlias
 
 from jwt import PyJWK
 from jwt.api_jws import PyJWS
@@ -22,12 +23,21 @@ __all__ = ["MAX_TOKEN_CHARS", "IssuerPolicy", "NoAuth", "TokenVerifier"]
 MAX_TOKEN_CHARS: Final = 8 * 1024
 """Longer tokens are refused before anything looks into them."""
 
+_LATELY_TOKENS: Final = 64
+_LATELY_SECONDS: Final = 10.0
+"""How many tokens are remembered whole, and how long: while their bearers talk, hashing them again and again is a
+twentieth of what a message costs. There are no more of them here than in the buffers of the connections."""
+
+_Seen: TypeAlias = tuple[float, int, float, Principal, int]
+"""Of a token that verified: its end with leeway, the revision of the keys, its issuing, the caller, its length."""
+
 
 class TokenVerifier:
     """Checks the bearer tokens of one issuer for a set of audiences. Implements `Verifier`.
 
     What verified once is remembered by the SHA-256 of the token until it expires, the keys change or it is revoked;
-    failures never are, or anybody could push good entries out. The memory is this verifier's own.
+    failures never are, or anybody could push good entries out. A few tokens are remembered whole for some seconds,
+    but nothing about them is taken on trust for that. The memory is this verifier's own.
 
     Args:
         keys: the issuer's.
@@ -64,8 +74,9 @@ class TokenVerifier:
         self._bytes = 0
         self._revocations = revocations if revocations is not None else Revocations(wall=ambient.wall)
         self._jws = PyJWS(options={"verify_signature": True, "enforce_minimum_key_length": True})
-        # By digest: the end with leeway, the revision of the keys, the issuing, the caller, the token's length.
-        self._seen: dict[bytes, tuple[float, int, float, Principal, int]] = {}
+        self._seen: dict[bytes, _Seen] = {}
+        self._lately: dict[bytes, _Seen] = {}
+        self._lately_since = -math.inf
 
     needs_token: Final = True
     """Nobody is let in without one, which saves waiting for the bodies of those that show none."""
@@ -96,13 +107,22 @@ class TokenVerifier:
     def recall(self, token: bytes) -> Principal | None:
         """Who the bearer is, if the token was verified before, has not ended, its key is in use and nothing revokes it.
 
-        `None` in every other case: `verify` finds out, and says what is wrong. Changes nothing.
+        `None` in every other case: `verify` finds out, and says what is wrong.
         """
-        seen = self._seen.get(sha256(token).digest())
+        now = self._wall()
+        if not self._lately_since <= now < self._lately_since + _LATELY_SECONDS:
+            self._lately.clear()
+            self._lately_since = now
+        seen = self._lately.get(token)
         if seen is None:
-            return None
+            seen = self._seen.get(sha256(token).digest())
+            if seen is None:
+                return None
+            if len(self._lately) < _LATELY_TOKENS:
+                self._lately[token] = seen
         ends_at, revision, issued_at, principal, _ = seen
-        if revision != self._keys.revision or self._wall() >= ends_at:
+        if revision != self._keys.revision or now >= ends_at:
+            self._lately.pop(token, None)
             return None
         revocations = self._revocations
         return None if revocations.active and revocations.covers(principal, issued_at) else principal

@@ -526,6 +526,79 @@ class TestMemory:
             at_once(verifier.verify(key.sign(GOOD)))
 
 
+class TestRecall:
+    """A token is looked up by its hash at first, then whole for some seconds; every answer is the same both ways."""
+
+    @pytest.fixture
+    def keys(self, key: SigningKey) -> CountingKeys:
+        return CountingKeys(key)
+
+    @pytest.fixture
+    def token(self, key: SigningKey) -> bytes:
+        return key.sign(GOOD).encode()
+
+    @pytest.fixture(params=["by its hash", "whole"])
+    def verifier(
+        self, request: pytest.FixtureRequest, keys: CountingKeys, token: bytes, ambient: Ambient
+    ) -> TokenVerifier:
+        verifier = TokenVerifier(keys, issuer=ISSUER, audiences=frozenset({MESH}), ambient=ambient)
+        principal = at_once(verifier.verify(token.decode()))
+        if request.param == "whole":
+            assert verifier.recall(token) == principal
+        assert list(verifier._lately) == ([token] if request.param == "whole" else [])
+        return verifier
+
+    def test_who_was_verified_is_known(self, verifier: TokenVerifier, token: bytes) -> None:
+        principal = at_once(verifier.verify(token.decode()))
+        assert [verifier.recall(token) for _ in range(3)] == [principal] * 3
+
+    @pytest.mark.parametrize(
+        "change", [lambda t: t[:-1], lambda t: t + b"A", lambda t: b" " + t, lambda t: t[1:], lambda _: b""]
+    )
+    def test_nobody_else_is(self, verifier: TokenVerifier, token: bytes, change: Callable[[bytes], bytes]) -> None:
+        assert verifier.recall(change(token)) is None
+        assert change(token) not in verifier._lately
+
+    def test_not_after_its_end(self, verifier: TokenVerifier, token: bytes, wall: Wall) -> None:
+        wall.now = GOOD["exp"] + 29
+        assert verifier.recall(token) is not None
+        wall.now = GOOD["exp"] + 30
+        assert verifier.recall(token) is None
+
+    def test_not_with_other_keys_until_it_is_verified_anew(
+        self, verifier: TokenVerifier, token: bytes, keys: CountingKeys
+    ) -> None:
+        keys.revision = 2
+        assert verifier.recall(token) is None
+        assert verifier.recall(token) is None
+        principal = at_once(verifier.verify(token.decode()))
+        assert verifier.recall(token) == principal
+
+    def test_not_once_it_is_revoked(self, verifier: TokenVerifier, token: bytes) -> None:
+        verifier._revocations.revoke(token_id="t-1")
+        assert verifier.recall(token) is None
+
+    def test_no_token_is_kept_whole_for_long(self, verifier: TokenVerifier, token: bytes, wall: Wall) -> None:
+        assert verifier.recall(token) is not None
+        for later in (9.9, 0.2, -5.0):
+            wall.now += later
+            assert verifier.recall(b"of somebody else") is None
+            assert list(verifier._lately) == ([token] if later == 9.9 else [])
+            assert verifier.recall(token) is not None
+
+    def test_nor_are_many(self, verifier: TokenVerifier, key: SigningKey) -> None:
+        for number in range(100):
+            token = key.sign(claims(jti=f"t-{number}"))
+            principal = at_once(verifier.verify(token))
+            assert verifier.recall(token.encode()) == principal
+        assert len(verifier._lately) == 64
+
+    def test_it_is_hashed_once(self, verifier: TokenVerifier, token: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+        verifier.recall(token)
+        monkeypatch.delattr("udc.identity.verify.sha256")
+        assert verifier.recall(token) is not None
+
+
 class TestRevocations:
     def test_a_revoked_token_is_refused_even_when_seen(self, key: SigningKey, ambient: Ambient) -> None:
         revocations = Revocations(wall=ambient.wall)
