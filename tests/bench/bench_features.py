@@ -147,7 +147,7 @@ class Parts:
             "**the same the long way, which all goes that is no usual query**": self.the_long_way,
             "… of that in `Surface.handle`, request value included": lambda: self.surface.handle(self.request()),
             "request value with plain headers (what adapters without lazy headers make)": self.request,
-            "a token seen before: SHA-256, look-up, end, key revision, deny-list, permission": lambda: guard.recall(
+            "a token seen lately: look-up, end, key revision, deny-list, permission": lambda: guard.recall(
                 self.endpoint, self.asked
             ),
             "the envelope: parsed once, every field checked": lambda: envelope_reader()(self.body),
