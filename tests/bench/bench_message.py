@@ -72,8 +72,8 @@ class Round:
         return self.load.requests_per_second
 
     def of_reference(self, figure: Callable[[Round], float]) -> float:
-        """The figure, in parts of the reference's."""
-        return figure(self) / figure(self.reference or self)
+        """The figure, in parts of the reference's; NaN without one."""
+        return figure(self) / figure(self.reference) if self.reference else float("nan")
 
 
 def main() -> None:
@@ -123,6 +123,10 @@ def _round(server: Served, request: bytes, seconds: float, reference: Round | No
     return Round(result, 1e6 * (server.cpu_seconds() - before) / result.requests, reference)
 
 
+def _is_compared(rounds: list[Round]) -> bool:
+    return bool(rounds) and all(each.reference for each in rounds)
+
+
 def _rate(measured: Round) -> float:
     return measured.rate
 
@@ -145,7 +149,7 @@ def _print_servers(results: dict[str, list[Round]]) -> None:
     print("| server | requests/s | compared with | of its rate (spread) | CPU µs a request (least) ", end="")
     print("| of its CPU | p50 ms | p99 ms | errors |\n|---|---:|---|---:|---:|---:|---:|---:|---:|")
     for name, rounds in results.items():
-        compared = any(each.reference for each in rounds)
+        compared = _is_compared(rounds)
         base = REFERENCE.get(name, "floor") if compared else ""
         rate = _spread(each.of_reference(_rate) for each in rounds) if compared else ""
         cpu = f"{1 / median(each.of_reference(_cpu) for each in rounds):.3f}" if compared else ""
@@ -160,14 +164,14 @@ def _print_servers(results: dict[str, list[Round]]) -> None:
 def _print_targets(results: dict[str, list[Round]]) -> None:
     print("\n| target | measured | wanted |\n|---|---:|---:|")
     for name, wanted in WANTED.items():
-        if name in results:
+        if _is_compared(results.get(name, [])):
             base, ratios = REFERENCE.get(name, "floor"), [each.of_reference(_rate) for each in results[name]]
             print(f"| {name} / {base} | {_spread(ratios)} | ≥ {wanted} |")
     for name, wanted in RIVALS.items():
-        if name in results and "droplet" in results:
+        if _is_compared(results.get(name, [])):
             times = _spread(1 / each.of_reference(_rate) for each in results[name])
             print(f"| droplet / {name} | {times} | ≥ {wanted} |")
-    if "droplet" in results:
+    if _is_compared(results.get("droplet", [])):
         print(f"| p99 of droplet / floor | {_spread(each.of_reference(_p99) for each in results['droplet'])} | ≤ 2.5 |")
 
 
