@@ -6,6 +6,7 @@ long way, which knows the other forms and says what is wrong; so the two must ag
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache
@@ -16,6 +17,8 @@ from udc.messages import Message, MessageDraft, MessageType, Priority
 from udc.wire import forms
 from udc.wire.actions import choose
 from udc.wire.trace import is_uuid
+
+_log = logging.getLogger("udc.wire")
 
 
 class Envelope(Protocol):
@@ -84,7 +87,9 @@ def envelope_reader() -> EnvelopeReader:
     """What reads bodies here: with msgspec where it is installed, else with pydantic."""
     try:
         from udc.wire import _by_msgspec
-    except ImportError:  # also where what is installed cannot be loaded, being made for another Python
+    except ImportError as error:  # also where what is installed cannot be used; that somebody may want to know
+        if not isinstance(error, ModuleNotFoundError):
+            _log.info("messages are read with pydantic, for msgspec is of no use here: %s", error)
         from udc.wire import _by_pydantic
 
         return reader_with(_by_pydantic.reader())
