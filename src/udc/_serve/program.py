@@ -59,7 +59,7 @@ def _serve(make_parts: Callable[[ExitStack], Sequence[Part]], signals: Signals, 
         for part in parts:
             stack.callback(part.bound.close)
         if find_spec("httptools") is None:
-            _log.warning("httptools is missing, and requests cost 4.5 times as much: pip install 'udc-mesh[run]'")
+            _log.warning("httptools is missing, and requests cost three times as much: pip install 'udc-mesh[run]'")
         anyio.run(
             partial(serve, parts, signals=signals, watchdog=watchdog),
             backend_options={"use_uvloop": find_spec("uvloop") is not None},

@@ -25,8 +25,8 @@ MAX_TOKEN_CHARS: Final = 8 * 1024
 
 _LATELY_TOKENS: Final = 64
 _LATELY_SECONDS: Final = 10.0
-"""How many tokens are remembered whole, and how long: while their bearers talk, hashing them again and again is a
-twentieth of what a message costs. There are no more of them here than in the buffers of the connections."""
+"""How many tokens are remembered whole, and after how long the next call lets go of them: while their bearers talk,
+hashing them again and again is a twentieth of what a message costs. A process should not hold all that are alive."""
 
 _Seen: TypeAlias = tuple[float, int, float, Principal, int]
 """Of a token that verified: its end with leeway, the revision of the keys, its issuing, the caller, its length."""
@@ -36,8 +36,8 @@ class TokenVerifier:
     """Checks the bearer tokens of one issuer for a set of audiences. Implements `Verifier`.
 
     What verified once is remembered by the SHA-256 of the token until it expires, the keys change or it is revoked;
-    failures never are, or anybody could push good entries out. A few tokens are remembered whole for some seconds,
-    but nothing about them is taken on trust for that. The memory is this verifier's own.
+    failures never are, or anybody could push good entries out. A few tokens are remembered whole while there
+    are calls, but nothing about them is taken on trust for that. The memory is this verifier's own.
 
     Args:
         keys: the issuer's.
